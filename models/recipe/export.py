@@ -1,0 +1,142 @@
+"""Stage 5: ONNX files, golden vectors, model description, contact sheet."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import classifiers, data
+from .nets import FlowNet
+
+OPSET = 17
+GOLDEN = 16
+
+
+def onnx_export(model: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str, path: Path) -> None:
+    """Static batch of one; constants are folded, so that a fixed-statistics norm is Div, Mul and Add."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model.eval()
+    torch.onnx.export(
+        model,
+        inputs,
+        str(path),
+        input_names=names,
+        output_names=[output],
+        opset_version=OPSET,
+        do_constant_folding=True,
+        dynamo=False,
+    )
+
+
+def flow_onnx(model: FlowNet, path: Path) -> None:
+    inputs = (torch.zeros(1, 1, 28, 28), torch.zeros(1), torch.zeros(1, dtype=torch.int64))
+    onnx_export(model, inputs, ["noise", "t", "label"], "velocity", path)
+
+
+@torch.no_grad()
+def golden(model: FlowNet, folder: Path, seed: int = 2024) -> None:
+    """Sixteen inputs at the deployed time with the velocities PyTorch computes for them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    noise = torch.randn(GOLDEN, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+    t = torch.zeros(GOLDEN)
+    label = torch.arange(GOLDEN) % 10
+    velocity = model.eval()(noise, t, label)
+    for name, value in (("noise", noise), ("t", t), ("label", label), ("velocity", velocity)):
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(value.numpy()))
+
+
+def png(image: np.ndarray, path: Path) -> None:
+    """Write an 8-bit grey image [height, width]."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    height, width = image.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in image)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    path.write_bytes(body)
+
+
+def tile(images: Tensor, columns: int, scale: int = 2, gap: int = 2) -> np.ndarray:
+    """Lay images in [-1, 1] out row by row on a white ground."""
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)[:, 0].numpy()
+    pixels = pixels.repeat(scale, 1).repeat(scale, 2)
+    size = pixels.shape[1] + gap
+    rows = -(-len(pixels) // columns)
+    sheet = np.full((rows * size + gap, columns * size + gap), 255, np.uint8)
+    for i, picture in enumerate(pixels):
+        y, x = gap + i // columns * size, gap + i % columns * size
+        sheet[y : y + size - gap, x : x + size - gap] = picture
+    return sheet
+
+
+@torch.no_grad()
+def one_step(model: FlowNet, z: Tensor, label: Tensor) -> Tensor:
+    """x = z + v(z, 0, label)."""
+    return z + model(z, torch.zeros(len(z)), label)
+
+
+def contact_sheet(model: FlowNet, path: Path, per_class: int = 8, seed: int = 7) -> None:
+    """One row per class."""
+    label = torch.arange(10).repeat_interleave(per_class)
+    z = torch.randn(len(label), 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+    png(tile(one_step(model.eval(), z, label), per_class), path)
+
+
+def model_toml(name: str, path: Path) -> None:
+    classes = ", ".join(f'"{c}"' for c in data.CLASSES)
+    path.write_text(
+        f"""# What the importer cannot know from the ONNX file alone.
+name = "{name}"
+onnx = "{name}.onnx"
+flq = "{name}.flq"
+licence = "MIT OR Apache-2.0"
+targets = ["qemu-mps2-an386"]
+
+# Largest absolute difference allowed between golden/velocity.npy and the imported float32 graph.
+tolerance = 1e-3
+
+[flow]
+noise = "noise"
+time = "t"
+time_value = 0.0
+noise_at = 0
+prediction = "v"
+output = "image"
+# Where the data lies in the model's terms, and where the output image shall lie.
+pixel_range = [-1.0, 1.0]
+output_range = [0.0, 1.0]
+
+[inputs.label]
+count = 10
+classes = [{classes}]
+
+[golden]
+noise = "golden/noise.npy"
+time = "golden/t.npy"
+label = "golden/label.npy"
+velocity = "golden/velocity.npy"
+"""
+    )
+
+
+def model_folder(model: FlowNet, name: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    flow_onnx(model, folder / f"{name}.onnx")
+    golden(model, folder / "golden")
+    model_toml(name, folder / "model.toml")
+    contact_sheet(model, folder / "sheet.png")
+
+
+def scoring_onnx(checkpoints: Path, folder: Path) -> None:
+    """The feature network and the independent classifier, both fed pixels in [0, 1]."""
+    image = torch.zeros(1, 1, 28, 28)
+    features = classifiers.FeatureNet(classifiers.load("features", checkpoints))
+    onnx_export(features, (image,), ["image"], "features", folder / "features.onnx")
+    onnx_export(classifiers.load("accuracy", checkpoints), (image,), ["image"], "logits", folder / "accuracy.onnx")
