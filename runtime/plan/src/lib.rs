@@ -1,0 +1,20 @@
+//! The contract between the flowlet compiler and its runtime.
+//!
+//! A [`Plan`] is a static graph: borrowed, const-constructible data that says where every tensor lives in one arena
+//! and which kernel runs when. The compiler writes it, [`Plan::check`] proves it (bounds, alignment, liveness), and
+//! only a [`CheckedPlan`] can be executed; running one cannot fail.
+//!
+//! Layout is NHWC with batch 1 everywhere. Constant data (weights, multipliers, biases, tables) are little-endian
+//! bytes, so that one blob can be placed in any linker section.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod check;
+mod plan;
+mod slot;
+mod step;
+
+pub use check::{CheckedPlan, PlanError};
+pub use plan::{Exactness, Graph, Index, PLAN_VERSION, Plan, Port};
+pub use slot::{DType, Quant, Slot};
+pub use step::{Add, AddParams, Conv, Map, Packing, Residual, RowKey, Shuffle, ShuffleKind, Step, Table};
