@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .loop import Schedule, load_checkpoint, train
+from .nets import macs
 
 
 @dataclass(frozen=True)
@@ -132,3 +133,7 @@ def accuracy(model: Classifier, images: Tensor, labels: Tensor, batch: int = 500
     for i in range(0, len(images), batch):
         hits += int((model((images[i : i + batch] + 1) / 2).argmax(1) == labels[i : i + batch]).sum())
     return hits / len(images)
+
+
+def macs_of(model: Classifier) -> int:
+    return macs(model.eval(), torch.zeros(1, 1, 28, 28))

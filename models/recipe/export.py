@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from . import classifiers, data
 from .nets import FlowNet
+from .scoring import Moments
 
 OPSET = 17
 GOLDEN = 16
@@ -140,3 +141,9 @@ def scoring_onnx(checkpoints: Path, folder: Path) -> None:
     features = classifiers.FeatureNet(classifiers.load("features", checkpoints))
     onnx_export(features, (image,), ["image"], "features", folder / "features.onnx")
     onnx_export(classifiers.load("accuracy", checkpoints), (image,), ["image"], "logits", folder / "accuracy.onnx")
+
+
+def scoring_folder(checkpoints: Path, reference: Moments, folder: Path) -> None:
+    scoring_onnx(checkpoints, folder)
+    np.save(folder / "reference_mu.npy", reference.mu)
+    np.save(folder / "reference_sigma.npy", reference.sigma)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .norm import UnifiedNorm
+from .norm import UnifiedConfig, UnifiedNorm
 
 NULL_LABEL = 10
 
@@ -29,6 +29,7 @@ class NetConfig:
     embed: int
     labels: int = 10
     norm: str = "unified"
+    unified: UnifiedConfig = UnifiedConfig()
 
 
 TEACHER = NetConfig(narrow=48, wide=64, sinusoids=32, embed=128, labels=11, norm="group")
@@ -41,7 +42,7 @@ STUDENTS = {
 def make_norm(config: NetConfig) -> Callable[[int], nn.Module]:
     if config.norm == "group":
         return lambda channels: nn.GroupNorm(8, channels)
-    return UnifiedNorm
+    return lambda channels: UnifiedNorm(channels, config.unified)
 
 
 class Embedding(nn.Module):

@@ -34,7 +34,7 @@ class _Normalize(torch.autograd.Function):
     """z = x / sqrt(s_hat + eps), y = gamma z + beta, with smoothed gradient statistics in the backward pass."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, inverse: Tensor, owner: "UnifiedNorm") -> Tensor:
+    def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, inverse: Tensor, owner: UnifiedNorm) -> Tensor:
         ctx.save_for_backward(x, gamma, inverse)
         ctx.owner = owner
         ctx.early, ctx.skip, ctx.ratio, ctx.slot = owner.early, owner.skip, owner.ratio, owner.slot
@@ -64,10 +64,10 @@ class UnifiedNorm(nn.Module):
     """Unified Normalization over [batch, channels, height, width].
 
     `frozen` makes training use the inference form, so that the last steps train exactly what is deployed.
-    `recalibrating` makes forward passes collect the mean square over all data seen, see `recalibrate`.
+    `recalibrating` makes a forward pass replace `r` by its own mean square, see `recalibrate`.
     """
 
-    def __init__(self, channels: int, config: UnifiedConfig = UnifiedConfig()) -> None:
+    def __init__(self, channels: int, config: UnifiedConfig) -> None:
         super().__init__()
         self.config = config
         self.gamma = nn.Parameter(torch.ones(1, channels, 1, 1))
@@ -80,13 +80,11 @@ class UnifiedNorm(nn.Module):
         self.register_buffer("skips", torch.zeros((), dtype=torch.int64))
         self.frozen = False
         self.recalibrating = False
-        self._collected: list[Tensor] = []
         self.early, self.skip, self.slot, self.ratio = True, False, 0, torch.ones(1, channels, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.recalibrating:
-            self._collected.append(self._mean_square(x))
-            self.r.copy_(torch.stack(self._collected).mean(0).view_as(self.r))
+            self.r.copy_(self._mean_square(x).view_as(self.r))
         if self.recalibrating or self.frozen or not self.training:
             return x / torch.sqrt(self.r + self.config.eps) * self.gamma + self.beta
         with torch.no_grad():
@@ -144,15 +142,13 @@ def set_frozen(model: nn.Module, frozen: bool) -> None:
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: list[tuple[Tensor, ...]]) -> None:
-    """Set every running mean square to its average over `batches`, at the input law the model is deployed at.
+def recalibrate(model: nn.Module, *inputs: Tensor) -> None:
+    """Set every running mean square from one large batch drawn from the law the model is deployed at.
 
-    The first pass makes upstream norms exact before the second one measures what lies behind them.
+    Each norm is exact before the next one measures, because all see the same batch.
     """
-    for _ in range(2):
-        for norm in norms(model):
-            norm.recalibrating, norm._collected = True, []
-        for batch in batches:
-            model(*batch)
     for norm in norms(model):
-        norm.recalibrating, norm._collected = False, []
+        norm.recalibrating = True
+    model(*inputs)
+    for norm in norms(model):
+        norm.recalibrating = False
