@@ -1,0 +1,30 @@
+//! Sum of two s8 tensors of different scales: `sat8((a*ma + b*mb + c + 2^(shift-1)) >> shift)`.
+
+mod params;
+pub mod reference;
+pub mod scalar;
+
+pub use params::{Term, add_params};
+
+use crate::plan::{Add, AddParams};
+use crate::requant::saturate;
+
+/// The sum of two s8 values; ties round up.
+#[inline(always)]
+pub const fn sum(a: i8, b: i8, params: &AddParams) -> i8 {
+    let scaled = a as i32 * params.ma as i32 + b as i32 * params.mb as i32;
+    let shift = params.shift as u32;
+    saturate(scaled.wrapping_add(params.c).wrapping_add(1i32.wrapping_shl(shift.wrapping_sub(1))).wrapping_shr(shift))
+}
+
+/// Runs the step; the output may be the same place as either operand.
+///
+/// # Panics
+/// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes. With a constant step and an arena
+/// of constant size the test is made at compile time.
+#[inline(always)]
+pub fn run(arena: &mut [i8], step: &Add<'_>) {
+    assert!(step.fits(arena.len()), "the sum does not fit the arena");
+    // SAFETY: the assertion is the callee's condition.
+    unsafe { scalar::run(arena.as_mut_ptr(), step) }
+}

@@ -1,0 +1,31 @@
+//! Integer kernels with one stated rounding: the same bits on hosts and microcontrollers.
+//!
+//! Each operator has a folder with its entry point `run`, the textbook `reference` that defines its result, and a
+//! portable `scalar` kernel that must equal it bit for bit. The rules that they share are defined once:
+//!
+//! | rule | module |
+//! |---|---|
+//! | accumulator to s8 | [`requant`] |
+//! | sum of two s8 tensors | [`add`] |
+//! | real numbers at the ports | [`port`] |
+//! | unary functions | [`table`] |
+//! | Gaussian noise from a seed | [`noise`] |
+//!
+//! Tensors are NHWC with batch 1 and live in one arena of bytes. This is the only crate of the runtime with `unsafe`
+//! code: every entry point first asserts [`plan::Step::fits`], the bound that its raw pointers rely on.
+#![no_std]
+#[cfg(test)]
+extern crate std;
+
+pub use flowlet_plan as plan;
+
+pub mod add;
+mod bytes;
+pub mod conv;
+pub mod map;
+pub mod noise;
+pub mod port;
+pub mod requant;
+pub mod round;
+pub mod shuffle;
+pub mod table;

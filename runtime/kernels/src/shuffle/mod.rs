@@ -1,0 +1,19 @@
+//! Pixel shuffle and unshuffle: moves pixels between space and channels, with ONNX's channel orders.
+
+pub mod reference;
+pub mod scalar;
+
+use crate::plan::Shuffle;
+
+/// Runs the step. An output that overlaps the input gives unspecified bytes, which [`crate::plan::Plan::check`]
+/// excludes.
+///
+/// # Panics
+/// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes too. With a constant step and an
+/// arena of constant size the test is made at compile time.
+#[inline(always)]
+pub fn run(arena: &mut [i8], step: &Shuffle) {
+    assert!(step.fits(arena.len()), "the shuffle does not fit the arena");
+    // SAFETY: the assertion is the callee's condition.
+    unsafe { scalar::run(arena.as_mut_ptr(), step) }
+}
