@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from . import classifiers, data, export, pairs, scoring, student, teacher
+from . import card, classifiers, data, export, pairs, scoring, student, teacher
 from .loop import Schedule, save_atomic
 from .nets import STUDENTS, TEACHER, FlowNet, flow_macs, parameters
 
@@ -81,6 +81,9 @@ class Run:
         (self.work / f"{name}.json").write_text(json.dumps(value, indent=2) + "\n")
         print(name, json.dumps(value), flush=True)
 
+    def noted(self, name: str) -> dict:
+        return json.loads((self.work / f"{name}.json").read_text())
+
 
 def stage_classifiers(run: Run) -> None:
     images, labels = run.images("train")
@@ -106,7 +109,7 @@ def stage_guidance(run: Run) -> None:
     count = run.plan.guidance_trial
     z, label = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(9)), torch.arange(count) % 10
     result = {}
-    for guidance in (1.0, 1.5, 2.0, 2.5):
+    for guidance in (1.0, 1.5, 2.0):
         images = teacher.sample(model, z, label, run.plan.pairs.steps, guidance)
         result[str(guidance)] = scorer.score(images, label)
         print(guidance, result[str(guidance)], flush=True)
@@ -178,8 +181,20 @@ def stage_export(run: Run, name: str) -> None:
     """Write the model folder and the scoring networks."""
     model = student.restore(new_student(run, name), run.checkpoint("settle", name))
     export.model_folder(model, name, run.out / name)
-    scores = json.loads((run.work / "teacher.json").read_text())
+    scores = run.noted("teacher")
     (run.out / name / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    guide = FlowNet(TEACHER)
+    card.write(
+        name,
+        STUDENTS[name],
+        (parameters(model), flow_macs(model)),
+        (parameters(guide), flow_macs(guide)),
+        len(list((run.work / "pairs").glob("*.pt"))) * pairs.CHUNK,
+        scores,
+        run.noted(f"{name}.settle"),
+        run.noted("classifiers"),
+        run.out / name / "README.md",
+    )
     scorer = run.scorer()
     export.scoring_folder(run.nets, scorer.reference, run.out / "scoring")
 

@@ -85,7 +85,9 @@ class UnifiedNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.recalibrating:
             self.r.copy_(self._mean_square(x).view_as(self.r))
-        if self.recalibrating or self.frozen or not self.training:
+        if self.training and self.frozen:
+            return torch.addcmul(self.beta, x, self.gamma * torch.rsqrt(self.r + self.config.eps))
+        if self.recalibrating or not self.training:
             return x / torch.sqrt(self.r + self.config.eps) * self.gamma + self.beta
         with torch.no_grad():
             inverse = torch.rsqrt(self._advance(x) + self.config.eps)

@@ -24,7 +24,7 @@ from .norm import UnifiedConfig, norms, recalibrate, set_frozen
 from .pairs import Pairs
 
 BATCH = 64
-PERCEPTUAL_WEIGHT = 0.5
+PERCEPTUAL_WEIGHT = 1.0
 
 
 def pseudo_huber(difference: Tensor, scale: float = 0.03) -> Tensor:
@@ -34,9 +34,10 @@ def pseudo_huber(difference: Tensor, scale: float = 0.03) -> Tensor:
     return ((flat.square().sum(1) + c * c).sqrt() - c).mean() / math.sqrt(flat.shape[1])
 
 
-def unit(x: Tensor) -> Tensor:
-    """Scale the channel vector of every position to length one."""
-    return x / (x.square().sum(1, keepdim=True) + 1e-6).sqrt()
+def misalignment(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared distance of channel vectors scaled to length one, written as 2 - 2 cos(a, b)."""
+    lengths = (a * a).sum(1) * (b * b).sum(1)
+    return (2 - 2 * (a * b).sum(1) * torch.rsqrt(lengths + 1e-6)).mean()
 
 
 def perceptual(net: Classifier, image: Tensor, wanted: Tensor) -> Tensor:
@@ -44,7 +45,7 @@ def perceptual(net: Classifier, image: Tensor, wanted: Tensor) -> Tensor:
     maps = net.maps((image + 1) / 2)
     with torch.no_grad():
         targets = net.maps((wanted + 1) / 2)
-    total = sum((unit(a) - unit(b)).square().sum(1).mean() for a, b in zip(maps, targets, strict=True))
+    total = sum(misalignment(a, b) for a, b in zip(maps, targets, strict=True))
     pooled = (maps[-1].mean((2, 3)) - targets[-1].mean((2, 3))).square().sum(1)
     scale = targets[-1].mean((2, 3)).square().sum(1).mean()
     return total + (pooled / scale).mean()
