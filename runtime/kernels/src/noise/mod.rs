@@ -21,6 +21,11 @@ pub fn element(seed: u64, stream: u32, index: u32) -> i32 {
     normal::from_word(block[(index % 4) as usize])
 }
 
+/// [`element`] in standard deviations, exactly.
+pub fn element_f32(seed: u64, stream: u32, index: u32) -> f32 {
+    real(element(seed, stream, index))
+}
+
 /// Fills an s8 tensor with noise, by the port rule on the exact f32 value of each Q16 deviate.
 pub fn fill_s8(out: &mut [i8], seed: u64, stream: u32, inverse_scale: f32, zero_point: i8) {
     fill(out, seed, stream, |z| quantise_finite(real(z), inverse_scale, zero_point));

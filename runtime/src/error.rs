@@ -1,0 +1,201 @@
+//! What a caller can get wrong at the edges of a model.
+
+use core::fmt;
+
+/// Why a call was refused; nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The arena is smaller than the plan's.
+    ArenaTooSmall {
+        /// What the plan needs.
+        need_bytes: usize,
+        /// What was given.
+        have_bytes: usize,
+    },
+    /// The arena does not start at a multiple of 16 bytes.
+    ArenaMisaligned {
+        /// How far the next aligned byte is.
+        skip_bytes: usize,
+    },
+    /// The plan has more index inputs than the executor holds.
+    TooManyIndices {
+        /// What the plan has.
+        have: usize,
+    },
+    /// The plan has nothing of that kind with that name or number.
+    Unknown {
+        /// What was looked for.
+        kind: Kind,
+        /// The name, or the number in decimal.
+        name: Name,
+    },
+    /// An index input was given a value that it does not take.
+    IndexOutOfRange {
+        /// The index input.
+        name: Name,
+        /// The value given.
+        value: u16,
+        /// Valid are the values below.
+        count: u16,
+    },
+    /// A slice has not as many elements as the port.
+    WrongLength {
+        /// The port.
+        name: Name,
+        /// Elements of the port.
+        need: usize,
+        /// Elements of the slice.
+        have: usize,
+    },
+    /// An input value is NaN or infinite.
+    NotFinite {
+        /// The port.
+        name: Name,
+        /// Position of the first such value.
+        element: usize,
+    },
+    /// The call needs a port of another element type.
+    WrongType {
+        /// The port.
+        name: Name,
+    },
+    /// The port's pixels are not next to each other, so it has no single slice.
+    Strided {
+        /// The port.
+        name: Name,
+    },
+    /// The entry point reads an input that was not written since a run used its memory.
+    InputNotWritten {
+        /// The port.
+        name: Name,
+    },
+    /// An entry point is under way.
+    Running,
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            RunError::ArenaTooSmall { need_bytes, have_bytes } => write!(
+                f,
+                "the arena has {have_bytes} bytes and the model needs {need_bytes}: give it {} more",
+                need_bytes - have_bytes
+            ),
+            RunError::ArenaMisaligned { skip_bytes } => write!(
+                f,
+                "the arena starts {skip_bytes} bytes before a multiple of 16: skip them, or place the model in a flowlet::Arena"
+            ),
+            RunError::TooManyIndices { have } => write!(
+                f,
+                "the model has {have} index inputs and the executor holds {}: use generated code",
+                crate::MAX_INDICES
+            ),
+            RunError::Unknown { kind, name } => write!(f, "the model has no {kind} \"{name}\""),
+            RunError::IndexOutOfRange { name, value, count } => {
+                write!(f, "{name} = {value} is out of range: valid are 0 to {}", count.saturating_sub(1))
+            }
+            RunError::WrongLength { name, need, have } => {
+                write!(f, "\"{name}\" has {need} elements and the slice has {have}: give exactly {need}")
+            }
+            RunError::NotFinite { name, element } => {
+                write!(f, "element {element} of \"{name}\" is NaN or infinite: only finite numbers can be quantised")
+            }
+            RunError::WrongType { name } => {
+                write!(f, "\"{name}\" does not hold s8 values: use the f32 functions")
+            }
+            RunError::Strided { name } => {
+                write!(f, "\"{name}\" is a channel range of a wider tensor: copy it instead of borrowing it")
+            }
+            RunError::InputNotWritten { name } => write!(
+                f,
+                "input \"{name}\" was not written since the last run, which reuses its memory: write it before each run"
+            ),
+            RunError::Running => write!(f, "an entry point is under way: step until it is done, or cancel it"),
+        }
+    }
+}
+
+impl core::error::Error for RunError {}
+
+/// What a name was looked up among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Tensor inputs.
+    Input,
+    /// Index inputs.
+    Index,
+    /// Tensor outputs.
+    Output,
+    /// Entry points.
+    Graph,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Input => "input",
+            Kind::Index => "index input",
+            Kind::Output => "output",
+            Kind::Graph => "entry point",
+        })
+    }
+}
+
+/// A copy of a name, cut after 31 bytes, so that errors borrow nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    bytes: [u8; Name::CAPACITY],
+    len: u8,
+}
+
+impl Name {
+    const CAPACITY: usize = 31;
+
+    /// Copies a name.
+    pub fn new(name: &str) -> Name {
+        let mut copy = Name { bytes: [0; Name::CAPACITY], len: 0 };
+        for c in name.chars() {
+            let start = usize::from(copy.len);
+            let Some(place) = copy.bytes.get_mut(start..start + c.len_utf8()) else { break };
+            c.encode_utf8(place);
+            copy.len += c.len_utf8() as u8;
+        }
+        copy
+    }
+
+    /// A number as a name.
+    pub(crate) fn decimal(number: usize) -> Name {
+        let mut copy = Name { bytes: [0; Name::CAPACITY], len: 0 };
+        let (mut rest, mut at) = (number, 20);
+        loop {
+            at -= 1;
+            copy.bytes[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        copy.bytes.copy_within(at..20, 0);
+        copy.len = (20 - at) as u8;
+        copy
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        self.bytes.get(..usize::from(self.len)).and_then(|b| core::str::from_utf8(b).ok()).unwrap_or("")
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
