@@ -12,10 +12,7 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            help: None,
-        }
+        Self { what: what.into(), help: None }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {

@@ -26,26 +26,19 @@ pub struct Footprint {
 /// When the file is not an ELF file for Arm, a section lies outside the part's memories, or the
 /// sections are more than the part has.
 pub fn measure(elf: &[u8], board: &Board) -> Result<Footprint, Error> {
-    let file =
-        object::File::parse(elf).map_err(|why| Error::new(format!("not an ELF file: {why}")))?;
+    let file = object::File::parse(elf).map_err(|why| Error::new(format!("not an ELF file: {why}")))?;
     if file.architecture() != object::Architecture::Arm {
-        return Err(
-            Error::new(format!("built for {:?}, not for Arm", file.architecture()))
-                .help(format!("build it for the target {}", board.target)),
-        );
+        return Err(Error::new(format!("built for {:?}, not for Arm", file.architecture()))
+            .help(format!("build it for the target {}", board.target)));
     }
     let mut footprint = Footprint {
         flash_limit: board.flash.end - board.flash.start,
         ram_limit: board.ram.end - board.ram.start,
         ..Footprint::default()
     };
-    for section in file
-        .sections()
-        .filter(|section| section.size() > 0 && is_loaded(section))
-    {
+    for section in file.sections().filter(|section| section.size() > 0 && is_loaded(section)) {
         let (start, size) = (section.address(), section.size());
-        let within =
-            |memory: &std::ops::Range<u64>| memory.contains(&start) && size <= memory.end - start;
+        let within = |memory: &std::ops::Range<u64>| memory.contains(&start) && size <= memory.end - start;
         if within(&board.flash) {
             footprint.flash += size;
         } else if within(&board.ram) {
@@ -71,10 +64,7 @@ fn is_loaded<'data>(section: &impl ObjectSection<'data>) -> bool {
 
 impl Footprint {
     fn fits(self, board: &Board) -> Result<Self, Error> {
-        for (what, used, limit) in [
-            ("flash", self.flash, self.flash_limit),
-            ("RAM", self.ram_static, self.ram_limit),
-        ] {
+        for (what, used, limit) in [("flash", self.flash, self.flash_limit), ("RAM", self.ram_static, self.ram_limit)] {
             if used > limit {
                 return Err(Error::new(format!(
                     "takes {used} B of {what}, and {} has {limit} B: {} B too many",
@@ -90,10 +80,6 @@ impl Footprint {
 impl fmt::Display for Footprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "flash         {} B of {}", self.flash, self.flash_limit)?;
-        write!(
-            f,
-            "RAM, static   {} B of {}",
-            self.ram_static, self.ram_limit
-        )
+        write!(f, "RAM, static   {} B of {}", self.ram_static, self.ram_limit)
     }
 }

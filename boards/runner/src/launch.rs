@@ -52,8 +52,7 @@ pub struct Output {
 pub fn launch(what: &Launch<'_>) -> Result<Output, Error> {
     let started = Instant::now();
     let mut child = command(what).spawn().map_err(|why| {
-        Error::new(format!("cannot start {QEMU}: {why}"))
-            .help(format!("install it: apt-get install {QEMU_PACKAGE}"))
+        Error::new(format!("cannot start {QEMU}: {why}")).help(format!("install it: apt-get install {QEMU_PACKAGE}"))
     })?;
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
@@ -64,26 +63,13 @@ pub fn launch(what: &Launch<'_>) -> Result<Output, Error> {
     if stdout.len() >= MOST_OUTPUT {
         return Err(Error::new(format!("printed more than {MOST_OUTPUT} bytes")).at(what.elf));
     }
-    Ok(Output {
-        stdout,
-        stderr,
-        code,
-        elapsed: started.elapsed(),
-    })
+    Ok(Output { stdout, stderr, code, elapsed: started.elapsed() })
 }
 
 fn command(what: &Launch<'_>) -> Command {
     let mut command = Command::new(QEMU);
     command
-        .args([
-            "-machine",
-            what.board.name,
-            "-nographic",
-            "-monitor",
-            "none",
-            "-serial",
-            "none",
-        ])
+        .args(["-machine", what.board.name, "-nographic", "-monitor", "none", "-serial", "none"])
         .args(["-semihosting-config", "enable=on,target=native"])
         .arg("-kernel")
         .arg(what.elf)
@@ -135,26 +121,15 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> Option<JoinHandle<Vec<u8>>
 }
 
 fn finish(reader: Option<JoinHandle<Vec<u8>>>) -> String {
-    let bytes = reader
-        .and_then(|thread| thread.join().ok())
-        .unwrap_or_default();
+    let bytes = reader.and_then(|thread| thread.join().ok()).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The last lines of both outputs, for messages.
 pub(crate) fn last_words(stdout: &str, stderr: &str) -> String {
     let tail = |text: &str| {
-        let lines: Vec<_> = text
-            .lines()
-            .rev()
-            .take(3)
-            .map(crate::line::shorten)
-            .collect();
+        let lines: Vec<_> = text.lines().rev().take(3).map(crate::line::shorten).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
     };
-    format!(
-        "its last lines were: `{}`; the emulator's: `{}`",
-        tail(stdout),
-        tail(stderr)
-    )
+    format!("its last lines were: `{}`; the emulator's: `{}`", tail(stdout), tail(stderr))
 }

@@ -7,7 +7,7 @@
 //!
 //! - [`board`]: the boards we know, as data.
 //! - [`launch`]: one emulator process, with a time limit and, if there is one, the counting plugin.
-//! - [`line`]: the grammar of report lines.
+//! - [`mod@line`]: the grammar of report lines.
 //! - [`report`]: what a run said, checked for completeness.
 //! - [`footprint`]: bytes of flash and RAM, from the ELF file's sections.
 //! - [`panics`]: the check that no panic and no allocator is in the image.
@@ -48,10 +48,7 @@ pub fn run(launch: &Launch<'_>) -> Result<Report, Error> {
 /// Says which file and what the system answered.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|why| {
-        Error::new(format!(
-            "cannot read the firmware image {}: {why}",
-            path.display()
-        ))
-        .help("build the board first, or pass the path that the build printed")
+        Error::new(format!("cannot read the firmware image {}: {why}", path.display()))
+            .help("build the board first, or pass the path that the build printed")
     })
 }

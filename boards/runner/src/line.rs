@@ -41,11 +41,7 @@ impl fmt::Display for LineError {
             Self::Twice(key) => write!(f, "the key `{}` is there twice", shorten(key)),
             Self::Missing(key) => write!(f, "the key `{key}` is missing"),
             Self::NotANumber(key, value) => {
-                write!(
-                    f,
-                    "`{key}={}` is not a decimal number below 2^64",
-                    shorten(value)
-                )
+                write!(f, "`{key}={}` is not a decimal number below 2^64", shorten(value))
             }
             Self::NotHex(key) => write!(f, "`{key}` is not pairs of lower-case hexadecimal digits"),
             Self::Length { said, found } => {
@@ -66,9 +62,7 @@ impl<'a> Line<'a> {
         let kind = words.next().unwrap_or_default();
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         for word in words {
-            let (key, value) = word
-                .split_once('=')
-                .ok_or_else(|| LineError::NotAPair(word.to_owned()))?;
+            let (key, value) = word.split_once('=').ok_or_else(|| LineError::NotAPair(word.to_owned()))?;
             if key.is_empty() {
                 return Err(LineError::NotAPair(word.to_owned()));
             }
@@ -85,10 +79,7 @@ impl<'a> Line<'a> {
     /// # Errors
     /// When it is not.
     pub fn text(&self, key: &'static str) -> Result<&'a str, LineError> {
-        self.pairs
-            .iter()
-            .find_map(|(known, value)| (*known == key).then_some(*value))
-            .ok_or(LineError::Missing(key))
+        self.pairs.iter().find_map(|(known, value)| (*known == key).then_some(*value)).ok_or(LineError::Missing(key))
     }
 
     /// The value of a key that must be there and a decimal number.
@@ -155,39 +146,15 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        assert!(matches!(
-            Line::parse("image seed"),
-            Err(LineError::NotAPair(_))
-        ));
-        assert!(matches!(
-            Line::parse("image  seed=1"),
-            Err(LineError::NotAPair(_))
-        ));
-        assert!(matches!(
-            Line::parse("image =1"),
-            Err(LineError::NotAPair(_))
-        ));
-        assert!(matches!(
-            Line::parse("image a=1 a=1"),
-            Err(LineError::Twice(_))
-        ));
-        for text in [
-            "x n=",
-            "x n=-1",
-            "x n=+1",
-            "x n=1.0",
-            "x n=18446744073709551616",
-        ] {
-            assert!(matches!(
-                Line::parse(text).unwrap().number("n"),
-                Err(LineError::NotANumber(..))
-            ));
+        assert!(matches!(Line::parse("image seed"), Err(LineError::NotAPair(_))));
+        assert!(matches!(Line::parse("image  seed=1"), Err(LineError::NotAPair(_))));
+        assert!(matches!(Line::parse("image =1"), Err(LineError::NotAPair(_))));
+        assert!(matches!(Line::parse("image a=1 a=1"), Err(LineError::Twice(_))));
+        for text in ["x n=", "x n=-1", "x n=+1", "x n=1.0", "x n=18446744073709551616"] {
+            assert!(matches!(Line::parse(text).unwrap().number("n"), Err(LineError::NotANumber(..))));
         }
         for text in ["x h=0", "x h=0G", "x h=FF", "x h=é"] {
-            assert_eq!(
-                Line::parse(text).unwrap().hex("h"),
-                Err(LineError::NotHex("h"))
-            );
+            assert_eq!(Line::parse(text).unwrap().hex("h"), Err(LineError::NotHex("h")));
         }
     }
 

@@ -57,17 +57,16 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
             "--board" => {
                 let name = value()?;
                 let known: Vec<_> = BOARDS.iter().map(|board| board.name).collect();
-                options.board = Board::named(&name).ok_or(format!(
-                    "no board `{name}`; there are: {}",
-                    known.join(", ")
-                ))?;
+                options.board =
+                    Board::named(&name).ok_or(format!("no board `{name}`; there are: {}", known.join(", ")))?;
             }
             "--count" => options.count = Some(PathBuf::from(value()?)),
             "--timeout" => {
                 let seconds = value()?;
-                options.timeout = seconds.parse().map(Duration::from_secs).map_err(|_| {
-                    format!("`--timeout {seconds}` is not a whole number of seconds")
-                })?;
+                options.timeout = seconds
+                    .parse()
+                    .map(Duration::from_secs)
+                    .map_err(|_| format!("`--timeout {seconds}` is not a whole number of seconds"))?;
             }
             "--no-panic-check" => options.panic_check = false,
             "--json" => options.json = true,
@@ -86,23 +85,16 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
 /// Prints the report; true when nothing in it is a failure.
 fn report(options: &Options) -> Result<bool, Error> {
     let plugin = options.count.as_deref().map(plugin::build).transpose()?;
-    let launch = Launch {
-        board: options.board,
-        elf: &options.elf,
-        plugin: plugin.as_deref(),
-        timeout: options.timeout,
-    };
+    let launch =
+        Launch { board: options.board, elf: &options.elf, plugin: plugin.as_deref(), timeout: options.timeout };
     let report = run(&launch)?;
     if options.json {
         println!("{:#}", report.to_json());
     } else {
         print!("{report}");
     }
-    let mut good = report.models.iter().all(|model| {
-        model
-            .instructions()
-            .is_none_or(|instructions| instructions.identical())
-    });
+    let mut good =
+        report.models.iter().all(|model| model.instructions().is_none_or(|instructions| instructions.identical()));
     if options.panic_check {
         for finding in panics::check(&read(&options.elf)?)? {
             eprintln!("error: the image {finding}");

@@ -62,14 +62,8 @@ const PANICS: &[&str] = &[
     "core::cell::panic_",
 ];
 /// Parts of names that allocate.
-const ALLOCATORS: &[&str] = &[
-    "__rust_alloc",
-    "__rust_realloc",
-    "__rg_alloc",
-    "alloc::alloc::",
-    "alloc::raw_vec::",
-    "alloc::vec::",
-];
+const ALLOCATORS: &[&str] =
+    &["__rust_alloc", "__rust_realloc", "__rg_alloc", "alloc::alloc::", "alloc::raw_vec::", "alloc::vec::"];
 /// What every image of ours has; without it the names cannot be trusted to be there.
 const LANDMARK: &str = "Reset";
 
@@ -86,8 +80,7 @@ struct Function {
 /// When the file is not an ELF file or has no symbols to judge by, so that "nothing found" would
 /// mean nothing.
 pub fn check(elf: &[u8]) -> Result<Vec<Finding>, Error> {
-    let file =
-        object::File::parse(elf).map_err(|why| Error::new(format!("not an ELF file: {why}")))?;
+    let file = object::File::parse(elf).map_err(|why| Error::new(format!("not an ELF file: {why}")))?;
     let functions = functions(&file);
     if !functions.iter().any(|function| function.name == LANDMARK) {
         return Err(Error::new(format!(
@@ -99,11 +92,7 @@ pub fn check(elf: &[u8]) -> Result<Vec<Finding>, Error> {
     let judged = functions.iter().filter_map(|function| {
         let why = judge(&function.name)?;
         let callers = callers.get(&function.start).cloned().unwrap_or_default();
-        Some(Finding {
-            symbol: function.name.clone(),
-            why,
-            callers,
-        })
+        Some(Finding { symbol: function.name.clone(), why, callers })
     });
     Ok(judged.collect())
 }
@@ -120,19 +109,15 @@ fn judge(name: &str) -> Option<Why> {
 }
 
 fn functions(file: &object::File<'_>) -> Vec<Function> {
-    let symbols = file.symbols().filter(|symbol| {
-        symbol.kind() == SymbolKind::Text && symbol.is_definition() && symbol.size() > 0
-    });
+    let symbols = file
+        .symbols()
+        .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition() && symbol.size() > 0);
     let mut functions: Vec<Function> = symbols
         .filter_map(|symbol| {
             // The lowest bit of a function's address says "Thumb", not where it is.
             let start = symbol.address() & !1;
             let name = format!("{:#}", rustc_demangle::demangle(symbol.name().ok()?));
-            Some(Function {
-                name,
-                start,
-                end: start + symbol.size(),
-            })
+            Some(Function { name, start, end: start + symbol.size() })
         })
         .collect();
     functions.sort_by_key(|function| function.start);
@@ -145,10 +130,7 @@ fn callers(file: &object::File<'_>, functions: &[Function]) -> BTreeMap<u64, Vec
     for section in file.sections() {
         let Ok(code) = section.data() else { continue };
         let (start, end) = (section.address(), section.address() + section.size());
-        for function in functions
-            .iter()
-            .filter(|f| f.start >= start && f.end <= end)
-        {
+        for function in functions.iter().filter(|f| f.start >= start && f.end <= end) {
             let body = &code[(function.start - start) as usize..(function.end - start) as usize];
             for target in branches(body, function.start) {
                 let names = callers.entry(target).or_default();
@@ -166,19 +148,16 @@ fn callers(file: &object::File<'_>, functions: &[Function]) -> BTreeMap<u64, Vec
 /// cause, they decide nothing.
 fn branches(code: &[u8], address: u64) -> Vec<u64> {
     let (halves, _) = code.as_chunks::<2>();
-    let halves: Vec<u16> = halves
-        .iter()
-        .map(|half| u16::from_le_bytes(*half))
-        .collect();
+    let halves: Vec<u16> = halves.iter().map(|half| u16::from_le_bytes(*half)).collect();
     let mut targets = Vec::new();
     let mut at = 0;
     while let Some(&first) = halves.get(at) {
         let long = first >> 11 >= 0b11101;
-        if let (true, Some(&second)) = (long, halves.get(at + 1)) {
-            if let Some(offset) = branch_offset(first, second) {
-                let from = address + 2 * at as u64 + 4;
-                targets.push(from.wrapping_add_signed(offset));
-            }
+        if let (true, Some(&second)) = (long, halves.get(at + 1))
+            && let Some(offset) = branch_offset(first, second)
+        {
+            let from = address + 2 * at as u64 + 4;
+            targets.push(from.wrapping_add_signed(offset));
         }
         at += if long { 2 } else { 1 };
     }
@@ -216,14 +195,8 @@ mod tests {
 
     #[test]
     fn names_are_judged() {
-        assert_eq!(
-            judge("core::panicking::panic_bounds_check"),
-            Some(Why::Panic)
-        );
-        assert_eq!(
-            judge("core::slice::index::slice_index_fail"),
-            Some(Why::Panic)
-        );
+        assert_eq!(judge("core::panicking::panic_bounds_check"), Some(Why::Panic));
+        assert_eq!(judge("core::slice::index::slice_index_fail"), Some(Why::Panic));
         assert_eq!(judge("__rust_alloc"), Some(Why::Allocator));
         assert_eq!(judge("fashion_tiny::Model::step"), None);
     }

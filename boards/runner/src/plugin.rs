@@ -25,14 +25,7 @@ pub fn build(folder: &Path) -> Result<PathBuf, Error> {
         .and_then(|()| fs::write(&source, SOURCE))
         .map_err(|why| Error::new(format!("cannot write {}: {why}", source.display())))?;
     let answer = Command::new("cc")
-        .args([
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-shared",
-            "-fPIC",
-            "-fvisibility=hidden",
-        ])
+        .args(["-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden"])
         .arg(format!("-DQEMU_PLUGIN_VERSION={interface}"))
         .arg("-o")
         .arg(&library)
@@ -47,11 +40,8 @@ pub fn build(folder: &Path) -> Result<PathBuf, Error> {
     }
     // So that the next call does not take a library of an older source for this one.
     let _ = fs::remove_file(&source);
-    Err(Error::new(format!(
-        "`cc` refused the counting plugin:\n{}",
-        String::from_utf8_lossy(&answer.stderr)
-    ))
-    .at(&source))
+    Err(Error::new(format!("`cc` refused the counting plugin:\n{}", String::from_utf8_lossy(&answer.stderr)))
+        .at(&source))
 }
 
 /// The emulator's version line.
@@ -59,13 +49,9 @@ pub fn build(folder: &Path) -> Result<PathBuf, Error> {
 /// # Errors
 /// When it cannot be started.
 pub fn qemu_version() -> Result<String, Error> {
-    let answer = Command::new(QEMU)
-        .arg("--version")
-        .output()
-        .map_err(|why| {
-            Error::new(format!("cannot start {QEMU}: {why}"))
-                .help(format!("install it: apt-get install {QEMU_PACKAGE}"))
-        })?;
+    let answer = Command::new(QEMU).arg("--version").output().map_err(|why| {
+        Error::new(format!("cannot start {QEMU}: {why}")).help(format!("install it: apt-get install {QEMU_PACKAGE}"))
+    })?;
     let text = String::from_utf8_lossy(&answer.stdout);
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
@@ -90,15 +76,9 @@ mod tests {
 
     #[test]
     fn interfaces() {
-        assert_eq!(
-            interface("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)"),
-            1
-        );
+        assert_eq!(interface("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)"), 1);
         assert_eq!(interface("QEMU emulator version 9.0.2"), 2);
-        assert_eq!(
-            interface("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)"),
-            3
-        );
+        assert_eq!(interface("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)"), 3);
         assert_eq!(interface("what?"), 1);
     }
 }

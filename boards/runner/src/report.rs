@@ -58,10 +58,7 @@ impl ModelReport {
     pub fn instructions(&self) -> Option<Instructions> {
         let counts: Option<Vec<u64>> = self.images.iter().map(|image| image.instructions).collect();
         let counts = counts?;
-        Some(Instructions {
-            least: *counts.iter().min()?,
-            most: *counts.iter().max()?,
-        })
+        Some(Instructions { least: *counts.iter().min()?, most: *counts.iter().max()? })
     }
 }
 
@@ -89,25 +86,14 @@ pub struct Report {
 /// # Errors
 /// When the firmware panicked or failed, a report line is malformed, an image is missing or comes
 /// twice, or the counted regions are not one an image.
-pub fn collect(
-    launch: &Launch<'_>,
-    footprint: Footprint,
-    output: &Output,
-) -> Result<Report, Error> {
+pub fn collect(launch: &Launch<'_>, footprint: Footprint, output: &Output) -> Result<Report, Error> {
     let drafts = read_lines(&output.stdout).map_err(|why| why.at(launch.elf))?;
-    let Drafts {
-        mut models,
-        order,
-        remarks,
-        panic,
-    } = drafts;
+    let Drafts { mut models, order, remarks, panic } = drafts;
     if let Some(place) = panic {
         return Err(Error::new(format!("the firmware panicked at {place}")).at(launch.elf));
     }
     if output.code != Some(0) {
-        let code = output
-            .code
-            .map_or("a signal".to_owned(), |code| format!("exit code {code}"));
+        let code = output.code.map_or("a signal".to_owned(), |code| format!("exit code {code}"));
         return Err(Error::new(format!("the firmware ended with {code}, not 0"))
             .at(launch.elf)
             .help(last_words(&output.stdout, &output.stderr)));
@@ -123,10 +109,7 @@ pub fn collect(
         board: launch.board.name,
         core: launch.board.core,
         footprint,
-        models: models.map_err(|why| {
-            why.at(launch.elf)
-                .help(last_words(&output.stdout, &output.stderr))
-        })?,
+        models: models.map_err(|why| why.at(launch.elf).help(last_words(&output.stdout, &output.stderr)))?,
         total_instructions,
         remarks,
         host_seconds: output.elapsed.as_secs_f64(),
@@ -154,33 +137,14 @@ impl Draft {
                 )));
             }
             None => {
-                return Err(Error::new(format!(
-                    "the `done` line of `{}` never came",
-                    self.model
-                )));
+                return Err(Error::new(format!("the `done` line of `{}` never came", self.model)));
             }
         }
         let mut digest = Sha256::new();
-        self.images
-            .iter()
-            .for_each(|image| digest.update(&image.bytes));
-        let digest = digest
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let Self {
-            model,
-            images,
-            stack_bytes,
-            ..
-        } = self;
-        Ok(ModelReport {
-            model,
-            images,
-            digest,
-            stack_bytes,
-        })
+        self.images.iter().for_each(|image| digest.update(&image.bytes));
+        let digest = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let Self { model, images, stack_bytes, .. } = self;
+        Ok(ModelReport { model, images, digest, stack_bytes })
     }
 }
 
@@ -196,16 +160,10 @@ struct Drafts {
 
 impl Drafts {
     fn model(&mut self, name: &str) -> usize {
-        self.models
-            .iter()
-            .position(|draft| draft.model == name)
-            .unwrap_or_else(|| {
-                self.models.push(Draft {
-                    model: name.to_owned(),
-                    ..Draft::default()
-                });
-                self.models.len() - 1
-            })
+        self.models.iter().position(|draft| draft.model == name).unwrap_or_else(|| {
+            self.models.push(Draft { model: name.to_owned(), ..Draft::default() });
+            self.models.len() - 1
+        })
     }
 
     /// Takes one line in; one that is not of a kind we know is a remark.
@@ -219,11 +177,7 @@ impl Drafts {
         }
         let line = Line::parse(text)?;
         if kind == "panic" {
-            self.panic = Some(format!(
-                "{} line {}",
-                line.text("file")?,
-                line.number("line")?
-            ));
+            self.panic = Some(format!("{} line {}", line.text("file")?, line.number("line")?));
             return Ok(());
         }
         let at = self.model(line.text("model")?);
@@ -234,26 +188,15 @@ impl Drafts {
                 let bytes = line.hex("hex")?;
                 let said = line.number("bytes")?;
                 if said != bytes.len() as u64 {
-                    return Err(LineError::Length {
-                        said,
-                        found: bytes.len(),
-                    });
+                    return Err(LineError::Length { said, found: bytes.len() });
                 }
                 let (seed, label) = (line.number("seed")?, line.number("label")?);
                 let images = &mut self.models[at].images;
-                if images
-                    .iter()
-                    .any(|image| (image.seed, image.label) == (seed, label))
-                {
+                if images.iter().any(|image| (image.seed, image.label) == (seed, label)) {
                     return Err(LineError::Twice(format!("seed={seed} label={label}")));
                 }
                 self.order.push((at, images.len()));
-                images.push(Image {
-                    seed,
-                    label,
-                    bytes,
-                    instructions: None,
-                });
+                images.push(Image { seed, label, bytes, instructions: None });
             }
         }
         Ok(())
@@ -263,13 +206,9 @@ impl Drafts {
 fn read_lines(stdout: &str) -> Result<Drafts, Error> {
     let mut drafts = Drafts::default();
     for (number, text) in stdout.lines().enumerate() {
-        drafts.take(text).map_err(|why| {
-            Error::new(format!(
-                "report line {}: {why}: `{}`",
-                number + 1,
-                shorten(text)
-            ))
-        })?;
+        drafts
+            .take(text)
+            .map_err(|why| Error::new(format!("report line {}: {why}: `{}`", number + 1, shorten(text))))?;
     }
     Ok(drafts)
 }
@@ -299,9 +238,7 @@ impl Counts {
 fn assign(models: &mut [Draft], order: &[(usize, usize)], counts: &Counts) -> Result<(), Error> {
     let regions = &counts.regions;
     if counts.total.is_none() {
-        return Err(Error::new(
-            "the counting plugin printed no total: it did not load or was cut off",
-        ));
+        return Err(Error::new("the counting plugin printed no total: it did not load or was cut off"));
     }
     if regions.len() != order.len() {
         return Err(Error::new(format!(
@@ -355,12 +292,7 @@ impl fmt::Display for Report {
         writeln!(f, "board         {} ({})", self.board, self.core)?;
         writeln!(f, "{}", self.footprint)?;
         for model in &self.models {
-            writeln!(
-                f,
-                "model         {}: {} images",
-                model.model,
-                model.images.len()
-            )?;
+            writeln!(f, "model         {}: {} images", model.model, model.images.len())?;
             writeln!(f, "  digest      {}", model.digest)?;
             match model.stack_bytes {
                 Some(bytes) => writeln!(f, "  stack       {bytes} B")?,
@@ -368,11 +300,7 @@ impl fmt::Display for Report {
             }
             match model.instructions() {
                 Some(count) if count.identical() => {
-                    writeln!(
-                        f,
-                        "  executed    {} instructions, the same for every image",
-                        count.most
-                    )?;
+                    writeln!(f, "  executed    {} instructions, the same for every image", count.most)?;
                 }
                 Some(count) => writeln!(
                     f,
@@ -404,12 +332,8 @@ mod tests {
             plugin: plugin.then_some(Path::new("p.so")),
             timeout: Duration::from_secs(1),
         };
-        let output = Output {
-            stdout: stdout.to_owned(),
-            stderr: stderr.to_owned(),
-            code: Some(code),
-            ..Output::default()
-        };
+        let output =
+            Output { stdout: stdout.to_owned(), stderr: stderr.to_owned(), code: Some(code), ..Output::default() };
         collect(&launch, Footprint::default(), &output)
     }
 
@@ -421,17 +345,12 @@ mod tests {
     #[test]
     fn a_good_run() {
         let report = collected(GOOD, "", 0, false).unwrap();
-        let [model] = report.models.as_slice() else {
-            panic!("one model")
-        };
+        let [model] = report.models.as_slice() else { panic!("one model") };
         assert_eq!(model.images[0].bytes, [0, 255]);
         assert_eq!(model.stack_bytes, Some(40));
         assert_eq!(model.instructions(), None);
         // printf '\x00\xff\x01\x02' | sha256sum
-        assert_eq!(
-            model.digest,
-            "2f87beacb6a71f75e3243ce005faf5d99405e02b5e729c7c9c216ef2e2a0544a"
-        );
+        assert_eq!(model.digest, "2f87beacb6a71f75e3243ce005faf5d99405e02b5e729c7c9c216ef2e2a0544a");
         assert_eq!(report.remarks, ["hello"]);
     }
 
@@ -441,10 +360,7 @@ mod tests {
         let report = collected(GOOD, stderr, 0, true).unwrap();
         assert_eq!(report.models[0].images[1].instructions, Some(71));
         let spread = report.models[0].instructions().unwrap();
-        assert_eq!(
-            (spread.least, spread.most, spread.identical()),
-            (70, 71, false)
-        );
+        assert_eq!((spread.least, spread.most, spread.identical()), (70, 71, false));
         assert_eq!(report.total_instructions, Some(900));
         for short in ["", "icount region 0 70\nicount total 900\n"] {
             assert!(collected(GOOD, short, 0, true).is_err());
@@ -454,22 +370,10 @@ mod tests {
     #[test]
     fn bad_runs_say_why() {
         refused("", 1, "exit code 1");
-        refused(
-            "panic file=src/main.rs line=7\n",
-            101,
-            "panicked at src/main.rs line 7",
-        );
-        refused(
-            &GOOD.replace("images=2", "images=3"),
-            0,
-            "says that it drew 3 images",
-        );
+        refused("panic file=src/main.rs line=7\n", 101, "panicked at src/main.rs line 7");
+        refused(&GOOD.replace("images=2", "images=3"), 0, "says that it drew 3 images");
         refused(&GOOD.replace("done", "dome"), 0, "never came");
-        refused(
-            &GOOD.replace("bytes=2 hex=00ff", "bytes=3 hex=00ff"),
-            0,
-            "line 2",
-        );
+        refused(&GOOD.replace("bytes=2 hex=00ff", "bytes=3 hex=00ff"), 0, "line 2");
         refused(&GOOD.replace("label=2", "label=1"), 0, "twice");
         refused(&GOOD.replace("hex=0102", "hex=010"), 0, "hexadecimal");
     }

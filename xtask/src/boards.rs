@@ -1,0 +1,181 @@
+//! Builds firmware images and runs them.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use flowlet_board_runner::{Board, Launch, Report, panics, plugin, read, run};
+
+use crate::arm_rust::{self, ArmRust};
+use crate::cargo;
+use crate::rows::Outcome;
+use crate::setup::{self, Need};
+
+/// A firmware image that we can build: a folder of `boards/` and a program in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Firmware {
+    /// The folder under `boards/`.
+    pub folder: &'static str,
+    /// The program.
+    pub bin: &'static str,
+    /// Cargo features to set.
+    pub features: &'static str,
+    /// The board it runs on.
+    pub board: &'static str,
+}
+
+/// The small model's firmware.
+pub const FASHION_TINY: Firmware =
+    Firmware { folder: "qemu-mps2-an386", bin: "fashion-tiny", features: "", board: "mps2-an386" };
+/// The larger model's firmware.
+pub const FASHION: Firmware = Firmware { bin: "fashion", ..FASHION_TINY };
+/// The program with known figures.
+pub const SELFTEST: Firmware =
+    Firmware { folder: "selftest", bin: "flowlet-board-selftest", features: "", board: "mps2-an386" };
+
+const FIRMWARE: &[Firmware] = &[FASHION_TINY, FASHION, SELFTEST];
+
+/// When an emulated run is taken for hung. The longest takes about a minute on two cores.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// An image that was built, with the toolchain that built it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The ELF file.
+    pub elf: PathBuf,
+    /// The board it is for.
+    pub board: &'static Board,
+    /// Which compiler, for reports.
+    pub toolchain: String,
+}
+
+impl Firmware {
+    /// Whether its sources are in the tree.
+    pub fn exists(self) -> bool {
+        self.path().join("Cargo.toml").exists()
+    }
+
+    fn path(self) -> PathBuf {
+        cargo::root().join("boards").join(self.folder)
+    }
+
+    fn board(self) -> Result<&'static Board, String> {
+        Board::named(self.board).ok_or(format!("no board `{}` is known", self.board))
+    }
+
+    /// Builds it with whatever toolchain is there.
+    pub fn build(self) -> Result<Built, String> {
+        let board = self.board()?;
+        let rust = arm_rust::find(board.target)
+            .ok_or(format!("no Rust for {} is there: run `cargo xtask setup`", board.target))?;
+        self.build_with(&rust, board)
+    }
+
+    fn build_with(self, rust: &ArmRust, board: &'static Board) -> Result<Built, String> {
+        let mut command = rust.build(&self.path(), board.target);
+        command.args(["build", "--release", "--bin", self.bin]);
+        if !self.features.is_empty() {
+            command.args(["--features", self.features]);
+        }
+        cargo::run(&mut command)?;
+        let elf = cargo::target().join("boards").join(board.target).join("release").join(self.bin);
+        Ok(Built { elf, board, toolchain: rust.describe() })
+    }
+}
+
+impl Built {
+    /// Runs it, with executed instructions counted if `count`.
+    pub fn run(&self, count: bool) -> Result<Report, String> {
+        let plugin = if count {
+            Some(plugin::build(&cargo::target().join("icount")).map_err(|why| why.to_string())?)
+        } else {
+            None
+        };
+        let launch = Launch { board: self.board, elf: &self.elf, plugin: plugin.as_deref(), timeout: PATIENCE };
+        run(&launch).map_err(|why| why.to_string())
+    }
+
+    /// Fails when the image can panic or holds an allocator.
+    pub fn check_panics(&self) -> Result<(), String> {
+        let elf = read(&self.elf).map_err(|why| why.to_string())?;
+        let findings = panics::check(&elf).map_err(|why| why.at(&self.elf).to_string())?;
+        if findings.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> = findings.iter().map(|finding| format!("the image {finding}")).collect();
+        Err(lines.join("\n"))
+    }
+}
+
+/// Lints the firmware workspace, where the toolchain that builds it has the linter.
+pub fn lint() -> Outcome {
+    let target = SELFTEST.board().map(|board| board.target);
+    let rust = target.as_ref().ok().and_then(|target| arm_rust::find(target));
+    match (target, rust) {
+        (Ok(target), Some(rust @ ArmRust::Library)) => {
+            let mut command = rust.build(&cargo::root().join("boards"), target);
+            command.args(["clippy", "--release", "--workspace", "--target", target, "--", "-D", "warnings"]);
+            cargo::run(&mut command).map(|()| String::new()).into()
+        }
+        (Ok(target), _) => Outcome::NotRun(format!("no toolchain with both clippy and a library for {target}")),
+        (Err(why), _) => Outcome::Failed(why),
+    }
+}
+
+/// `cargo xtask board [NAME] [--bin BIN]`.
+pub fn command(install: bool, words: &[&str]) -> ExitCode {
+    let (folder, bin) = match words {
+        [] => (FASHION_TINY.folder, None),
+        [folder] => (*folder, None),
+        ["--bin", bin] => (FASHION_TINY.folder, Some(*bin)),
+        [folder, "--bin", bin] => (*folder, Some(*bin)),
+        other => {
+            eprintln!("error: `{}` is not `[NAME] [--bin BIN]`", other.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    let known = FIRMWARE.iter().find(|known| known.folder == folder && bin.is_none_or(|bin| bin == known.bin));
+    let Some(firmware) = known else {
+        let all: Vec<_> = FIRMWARE.iter().map(|known| format!("{} --bin {}", known.folder, known.bin)).collect();
+        eprintln!("error: no such firmware; there are:\n  {}", all.join("\n  "));
+        return ExitCode::from(2);
+    };
+    if !setup::ensure(Need::BOARD, install).is_empty() {
+        return ExitCode::from(3);
+    }
+    match report(*firmware) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(firmware: Firmware) -> Result<(), String> {
+    let built = firmware.build()?;
+    let report = built.run(true)?;
+    println!("built by      {}", built.toolchain);
+    print!("{report}");
+    built.check_panics()?;
+    println!("panics        none, and no allocator");
+    same_count(&report)
+}
+
+/// Fails when images of one model differ in executed instructions.
+pub fn same_count(report: &Report) -> Result<(), String> {
+    for model in &report.models {
+        match model.instructions() {
+            Some(count) if count.identical() => {}
+            Some(count) => {
+                return Err(format!(
+                    "`{}` executes {} instructions for one image and {} for another: \
+                     its time depends on the data",
+                    model.model, count.least, count.most
+                ));
+            }
+            None => return Err(format!("the instructions of `{}` were not counted", model.model)),
+        }
+    }
+    Ok(())
+}

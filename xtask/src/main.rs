@@ -1,0 +1,53 @@
+//! The project's own commands. `cargo xtask` lists them.
+//!
+//! - [`demo`]: from the committed models to pictures, on this host and on an emulated board.
+//! - [`mod@test`]: every tier of tests, and a table of what ran and what did not.
+//! - [`boards`]: builds a firmware image and runs it.
+//! - [`setup`]: what all of that needs from the system, and how to get it.
+
+mod arm_rust;
+mod boards;
+mod cargo;
+mod demo;
+mod demo_report;
+mod rows;
+mod selftest;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+  demo [--install]          draw pictures on this host and on an emulated Cortex-M4F, and compare
+  test [--install] [--all]  run the tests; --all adds the long ones
+  board [NAME] [--bin BIN]  build one board's firmware, run it and report on it
+  setup [--install]         list what the above need from the system
+--install gets what is missing (apt-get, rustup); without it nothing on the system is changed.";
+
+fn main() -> ExitCode {
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let install = take_flag(&mut words, "--install");
+    let all = take_flag(&mut words, "--all");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["demo"] if !all => demo::command(install),
+        ["test"] => test::command(install, all),
+        ["setup"] if !all => setup::command(install),
+        ["board", rest @ ..] if !all => boards::command(install, rest),
+        [] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        other => {
+            eprintln!("error: no command `{}`\n{USAGE}", other.join(" "));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn take_flag(words: &mut Vec<String>, flag: &str) -> bool {
+    let before = words.len();
+    words.retain(|word| word != flag);
+    words.len() < before
+}

@@ -1,0 +1,170 @@
+//! What the commands need from the system, and how to get it.
+//!
+//! Nothing here changes the system unless `install` is true, which is the user's `--install`.
+
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use flowlet_board_runner::launch::{QEMU, QEMU_PACKAGE};
+
+use crate::{arm_rust, cargo};
+
+/// The target of the boards that we run.
+pub const ARM_TARGET: &str = "thumbv7em-none-eabihf";
+/// rustup answers in seconds when it can reach its server; where it cannot, do not wait for it.
+const RUSTUP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Something that a command needs and cargo cannot bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Runs the firmware.
+    Emulator,
+    /// Builds the firmware.
+    ArmRust,
+    /// Builds the plugin that counts instructions.
+    CCompiler,
+}
+
+impl Need {
+    /// All that any board needs.
+    pub const BOARD: &[Self] = &[Self::Emulator, Self::ArmRust, Self::CCompiler];
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Emulator => QEMU,
+            Self::ArmRust => "Rust for thumbv7em-none-eabihf",
+            Self::CCompiler => "cc",
+        }
+    }
+
+    fn purpose(self) -> &'static str {
+        match self {
+            Self::Emulator => "runs the firmware",
+            Self::ArmRust => "builds the firmware",
+            Self::CCompiler => "builds the plugin that counts instructions",
+        }
+    }
+
+    /// Debian's packages that bring it.
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Emulator => &[QEMU_PACKAGE],
+            Self::ArmRust => &["rustc-web", "cargo-web", "rust-web-src", "binutils-arm-none-eabi"],
+            Self::CCompiler => &["gcc", "libc6-dev"],
+        }
+    }
+
+    /// Whether it is there now.
+    pub fn is_met(self) -> bool {
+        match self {
+            Self::Emulator => cargo::exists(QEMU),
+            Self::ArmRust => arm_rust::find(ARM_TARGET).is_some(),
+            Self::CCompiler => cargo::exists("cc"),
+        }
+    }
+}
+
+/// `cargo xtask setup`.
+pub fn command(install: bool) -> ExitCode {
+    let missing = ensure(Need::BOARD, install);
+    for need in Need::BOARD {
+        let state = if missing.contains(need) { "missing" } else { "there" };
+        println!("{state:8} {} ({})", need.name(), need.purpose());
+    }
+    if let Some(rust) = arm_rust::find(ARM_TARGET) {
+        println!("firmware is built by {}", rust.describe());
+    }
+    if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Sees to it that the needs are met, as far as `install` allows, and returns those that are not.
+/// Says what would get them.
+pub fn ensure(needs: &[Need], install: bool) -> Vec<Need> {
+    let mut missing = unmet(needs);
+    if install && missing.contains(&Need::ArmRust) && ask_rustup() {
+        missing = unmet(needs);
+    }
+    if install && !missing.is_empty() {
+        if let Err(why) = install_packages(&missing) {
+            println!("{why}");
+        }
+        missing = unmet(needs);
+    }
+    if !missing.is_empty() {
+        explain(&missing, install);
+    }
+    missing
+}
+
+fn unmet(needs: &[Need]) -> Vec<Need> {
+    needs.iter().copied().filter(|need| !need.is_met()).collect()
+}
+
+fn packages(missing: &[Need]) -> Vec<&'static str> {
+    missing.iter().flat_map(|need| need.packages()).copied().collect()
+}
+
+fn explain(missing: &[Need], tried: bool) {
+    println!("not there:");
+    for need in missing {
+        println!("  {} ({})", need.name(), need.purpose());
+    }
+    println!("what brings it on Debian:");
+    if missing.contains(&Need::ArmRust) {
+        println!("  rustup target add {ARM_TARGET}   (or, where rustup cannot, the Rust packages below)");
+    }
+    println!("  apt-get update && apt-get install -y --no-install-recommends {}", packages(missing).join(" "));
+    if !tried {
+        println!("or run the same command with --install. Nothing was changed.");
+    }
+}
+
+/// Asks rustup for the target; true when it says that it is there now.
+fn ask_rustup() -> bool {
+    if !arm_rust::may_ask_rustup() || !cargo::exists("rustup") {
+        return false;
+    }
+    println!("$ rustup target add {ARM_TARGET}");
+    let child = Command::new("rustup")
+        .args(["target", "add", ARM_TARGET])
+        .env("RUSTUP_MAX_RETRIES", "0")
+        .stdin(Stdio::null())
+        .spawn();
+    let Ok(mut child) = child else { return false };
+    let started = Instant::now();
+    while started.elapsed() < RUSTUP_PATIENCE {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) => thread::sleep(Duration::from_millis(50)),
+            Err(_) => return false,
+        }
+    }
+    println!("rustup gave no answer within {} s", RUSTUP_PATIENCE.as_secs());
+    // Both fail only when it has ended by now.
+    let _ = child.kill();
+    let _ = child.wait();
+    false
+}
+
+fn install_packages(missing: &[Need]) -> Result<(), String> {
+    if !cargo::exists("apt-get") {
+        return Err("there is no apt-get here: install what is listed below by this system's means".to_owned());
+    }
+    cargo::run(&mut apt_get(&["update"]))?;
+    let mut words = vec!["install", "-y", "--no-install-recommends"];
+    words.extend(packages(missing));
+    cargo::run(&mut apt_get(&words))
+}
+
+/// apt-get as root, by sudo when we are not.
+fn apt_get(words: &[&str]) -> Command {
+    let is_root = cargo::answer("id", &["-u"]).is_some_and(|id| id == "0");
+    let mut command = Command::new(if is_root { "apt-get" } else { "sudo" });
+    if !is_root {
+        command.arg("apt-get");
+    }
+    command.args(words).arg("-q").env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}

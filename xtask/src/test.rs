@@ -1,0 +1,153 @@
+//! `cargo xtask test`: every tier of tests, and a table of what ran and what did not.
+
+use std::process::{Command, ExitCode};
+
+use crate::boards::{self, FASHION, FASHION_TINY, Firmware};
+use crate::rows::{Outcome, Rows};
+use crate::setup::{self, Need};
+use crate::{cargo, selftest};
+
+/// Names, in rows and separated by commas, what must run and not only not fail: what CI sets.
+const REQUIRE: &str = "REQUIRE_ISA";
+
+/// Tests counted by the test harness.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    ignored: usize,
+}
+
+/// Runs all tiers. Succeeds when none failed; what did not run is listed.
+pub fn command(install: bool, all: bool) -> ExitCode {
+    let missing = setup::ensure(Need::BOARD, install);
+    let mut rows = Rows::default();
+    let mut tally = Tally::default();
+    rows.run("format", || {
+        let boards = ["fmt", "--all", "--check", "--manifest-path", "boards/Cargo.toml"];
+        with_component("fmt", &[&["fmt", "--all", "--check"], &boards])
+    });
+    rows.run("host tests", || host_tests(&mut tally, &["test", "--release", "--workspace"]));
+    rows.run("clippy", || {
+        let words = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        with_component("clippy", &[&words])
+    });
+    rows.run("documentation", documentation);
+    rows.run("cortex-m4f: the measuring itself", || on_board(&missing, selftest::check));
+    rows.run("firmware clippy", || if has("clippy") { boards::lint() } else { no_component("clippy") });
+    for firmware in [FASHION_TINY, FASHION] {
+        rows.run(&format!("cortex-m4f: {}", firmware.bin), || on_board(&missing, || run_firmware(firmware)));
+    }
+    if all {
+        let words = ["test", "--release", "--workspace", "--", "--ignored"];
+        rows.run("long host tests", || host_tests(&mut tally, &words));
+    } else {
+        rows.run("long host tests", || Outcome::NotRun("only with --all".to_owned()));
+    }
+    let required = std::env::var(REQUIRE).unwrap_or_default();
+    rows.require(|name| required.split(',').any(|isa| !isa.is_empty() && name.starts_with(isa)));
+    rows.print();
+    let (failed, not_run) = rows.failed_and_not_run();
+    println!("\n{} passed, {} failed, {not_run} skipped", tally.passed + rows.passed(), tally.failed + failed);
+    if rows.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether the toolchain has this component of cargo.
+fn has(component: &str) -> bool {
+    cargo::call(&[component, "--version"]).output().is_ok_and(|answer| answer.status.success())
+}
+
+fn no_component(component: &str) -> Outcome {
+    Outcome::NotRun(format!("this toolchain has no `cargo {component}`"))
+}
+
+/// Runs cargo subcommands that a component of the toolchain brings.
+fn with_component(component: &str, calls: &[&[&str]]) -> Outcome {
+    if !has(component) {
+        return no_component(component);
+    }
+    for words in calls {
+        if let Err(why) = cargo::run(&mut cargo::call(words)) {
+            return Outcome::Failed(why);
+        }
+    }
+    Outcome::Passed(String::new())
+}
+
+fn documentation() -> Result<String, String> {
+    let mut command = cargo::call(&["doc", "--release", "--no-deps", "--workspace"]);
+    cargo::run(command.env("RUSTDOCFLAGS", "-D warnings")).map(|()| String::new())
+}
+
+/// Runs the test harness and adds up what its closing lines say.
+fn host_tests(tally: &mut Tally, words: &[&str]) -> Result<String, String> {
+    let mut here = Tally::default();
+    let result = cargo::run_reading(&mut cargo_test(words), |line| {
+        if let Some(one) = closing_line(line) {
+            here.passed += one.passed;
+            here.failed += one.failed;
+            here.ignored += one.ignored;
+        }
+    });
+    tally.passed += here.passed;
+    tally.failed += here.failed;
+    tally.ignored += here.ignored;
+    result?;
+    Ok(format!("{} passed, {} ignored", here.passed, here.ignored))
+}
+
+/// `cargo test` that goes on after a failing package.
+fn cargo_test(words: &[&str]) -> Command {
+    let (first, rest) = words.split_first().map_or(("test", [].as_slice()), |(first, rest)| (*first, rest));
+    let mut command = cargo::call(&[first, "--no-fail-fast"]);
+    command.args(rest);
+    command
+}
+
+/// Reads `test result: ok. 11 passed; 0 failed; 0 ignored; ...`.
+fn closing_line(line: &str) -> Option<Tally> {
+    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let number = |word: &str| {
+        let part = counts.split("; ").find(|part| part.ends_with(word))?;
+        part.split(' ').next()?.parse::<usize>().ok()
+    };
+    Some(Tally { passed: number("passed")?, failed: number("failed")?, ignored: number("ignored")? })
+}
+
+/// Runs a row that needs the board's tools, or says what is not there.
+fn on_board(missing: &[Need], work: impl FnOnce() -> Result<String, String>) -> Outcome {
+    if missing.is_empty() {
+        return work().into();
+    }
+    let names: Vec<_> = missing.iter().map(|need| need.name()).collect();
+    Outcome::NotRun(format!("not there: {}", names.join(", ")))
+}
+
+/// A model's firmware: boots, draws, cannot panic, and takes as many instructions for each image.
+fn run_firmware(firmware: Firmware) -> Result<String, String> {
+    if !firmware.exists() {
+        return Err(format!("boards/{} is not in this tree", firmware.folder));
+    }
+    let built = firmware.build()?;
+    built.check_panics()?;
+    let report = built.run(true)?;
+    print!("{report}");
+    boards::same_count(&report)?;
+    let model = report.models.first().ok_or("no model reported")?;
+    let instructions = model.instructions().map_or(0, |count| count.most);
+    Ok(format!("{} images, {instructions} instructions each", model.images.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines() {
+        let line = "test result: ok. 11 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s";
+        assert_eq!(closing_line(line), Some(Tally { passed: 11, failed: 0, ignored: 2 }));
+        let line = "test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s";
+        assert_eq!(closing_line(line), Some(Tally { passed: 1, failed: 3, ignored: 0 }));
+        assert_eq!(closing_line("test a ... ok"), None);
+    }
+}
