@@ -45,7 +45,9 @@ impl std::fmt::Display for FlqError {
             FlqError::Length { expected, found } => {
                 write!(f, "the .flq is damaged: its header announces {expected} bytes and {found} are there")
             }
-            FlqError::Checksum => f.write_str("the .flq is damaged: its checksum does not match; copy or write it again"),
+            FlqError::Checksum => {
+                f.write_str("the .flq is damaged: its checksum does not match; copy or write it again")
+            }
             FlqError::Graph(m) => write!(f, "the .flq holds no valid graph: {m}"),
         }
     }

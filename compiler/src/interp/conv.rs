@@ -1,8 +1,8 @@
 //! Convolutions and linear layers: patches times a weight matrix whose columns are output channels.
 
-use super::{bad, floats, index, int8s};
+use super::{bad, floats, index, int8s, lookup};
 use crate::ir::{ConvGeometry, Data, InferError, Op, Tensor};
-use flowlet_kernels::{add, requant, table};
+use flowlet_kernels::{add, requant};
 use std::ops::{Add, Mul};
 
 /// Columns that one inner loop computes side by side.
@@ -186,9 +186,7 @@ fn bias_row<'t>(x: &[&'t Tensor]) -> Result<Option<&'t [f32]>, InferError> {
     let Some(key) = x.get(3) else { return Ok(Some(all)) };
     let channels = bias.dims[1];
     let row = index(key)?;
-    all.get(row * channels..(row + 1) * channels)
-        .map(Some)
-        .ok_or_else(|| bad(format!("there is no bias row {row}")))
+    all.get(row * channels..(row + 1) * channels).map(Some).ok_or_else(|| bad(format!("there is no bias row {row}")))
 }
 
 /// The quantised convolution with its fused residual and table.
@@ -233,9 +231,9 @@ pub(super) fn quantised(
             let acc = sums[p * channels + c].wrapping_add(bias[c]);
             let mut q = requant::requantise(acc, *left_shift, multipliers[c], *zero_point);
             if let (Some(params), Some(skip)) = (residual, skip) {
-                q = add::add(q, skip[c * plane + p], params);
+                q = add::sum(q, skip[c * plane + p], params);
             }
-            *y = lut.map_or(q, |lut| table::lookup_s8(lut, q));
+            *y = lut.map_or(q, |lut| lookup(lut, q));
         }
     }
     Ok(Tensor::s8(out, result))

@@ -1,12 +1,12 @@
 //! Elementwise operations, reductions, matrix products and conversions.
 
-use super::{bad, floats, int8s};
+use super::{bad, floats, int8s, lookup};
 use crate::ir::{DType, Data, InferError, Tensor, Type};
-use flowlet_kernels::{add as add_law, port, table};
+use flowlet_kernels::{add as add_law, port};
 use flowlet_plan::AddParams;
 
 /// For each output position, the position in a broadcast operand.
-fn broadcast_index(dims: &[usize], out: &[usize]) -> impl Fn(usize) -> usize {
+fn broadcast_index(dims: &[usize], out: &[usize]) -> impl Fn(usize) -> usize + use<> {
     let lead = out.len() - dims.len();
     let mut stride = 1;
     let mut steps: Vec<(usize, usize)> = Vec::with_capacity(out.len());
@@ -82,7 +82,8 @@ pub(super) fn matmul(x: &[&Tensor], out: &[usize]) -> Result<Tensor, InferError>
     let (m, n) = (out[rank - 2], out[rank - 1]);
     let k = x[0].dims[x[0].dims.len() - 1];
     let batch_of = |t: &Tensor| t.dims[..t.dims.len() - 2].to_vec();
-    let (ia, ib) = (broadcast_index(&batch_of(x[0]), &out[..rank - 2]), broadcast_index(&batch_of(x[1]), &out[..rank - 2]));
+    let (ia, ib) =
+        (broadcast_index(&batch_of(x[0]), &out[..rank - 2]), broadcast_index(&batch_of(x[1]), &out[..rank - 2]));
     let batches: usize = out[..rank - 2].iter().product();
     let mut result = vec![0.0f32; batches * m * n];
     for s in 0..batches {
@@ -145,12 +146,12 @@ pub(super) fn dequantize(x: &Tensor, ty: &Type) -> Result<Tensor, InferError> {
 pub(super) fn quantised_add(x: &[&Tensor], params: &AddParams, has_table: bool) -> Result<Tensor, InferError> {
     let (a, b) = (int8s(x[0])?, int8s(x[1])?);
     let lut = if has_table { Some(int8s(x[2])?) } else { None };
-    let sums = a.iter().zip(b).map(|(&a, &b)| add_law::add(a, b, params));
-    Ok(Tensor::s8(&x[0].dims, sums.map(|q| lut.map_or(q, |lut| table::lookup_s8(lut, q))).collect()))
+    let sums = a.iter().zip(b).map(|(&a, &b)| add_law::sum(a, b, params));
+    Ok(Tensor::s8(&x[0].dims, sums.map(|q| lut.map_or(q, |lut| lookup(lut, q))).collect()))
 }
 
 /// An s8 table.
 pub(super) fn quantised_map(x: &Tensor, lut: &Tensor) -> Result<Tensor, InferError> {
     let lut = int8s(lut)?;
-    Ok(Tensor::s8(&x.dims, int8s(x)?.iter().map(|&q| table::lookup_s8(lut, q)).collect()))
+    Ok(Tensor::s8(&x.dims, int8s(x)?.iter().map(|&q| lookup(lut, q)).collect()))
 }

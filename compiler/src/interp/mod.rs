@@ -101,7 +101,8 @@ impl<'g> Interpreter<'g> {
         for (i, node) in graph.nodes.iter().enumerate() {
             let operands: Option<Vec<&Tensor>> =
                 node.inputs.iter().map(|&id| graph.constant(id).or(values[id.0 as usize].as_ref())).collect();
-            let missing = || InferError { node: node.origin.clone(), message: "an operand was never computed".to_owned() };
+            let missing =
+                || InferError { node: node.origin.clone(), message: "an operand was never computed".to_owned() };
             let operands = operands.ok_or_else(|| InterpError::Node(missing()))?;
             let quants: Vec<Type> = node.inputs.iter().map(|&id| graph.ty(id).clone()).collect();
             let packed = node.inputs.get(1).and_then(|id| self.packed.get(id));
@@ -192,6 +193,11 @@ pub(crate) fn index(t: &Tensor) -> Result<usize, InferError> {
     }
 }
 
+/// Entry `q` of a table of 256.
+pub(crate) fn lookup(table: &[i8], q: i8) -> i8 {
+    table[(i32::from(q) + 128) as usize]
+}
+
 fn zero_point(ty: &Type) -> i8 {
     ty.quant.map_or(0, |q| q.zero_point)
 }
@@ -214,7 +220,19 @@ fn eval_node(
         Op::Div => elementwise::binary(x, &out.dims, |a, b| a / b, |a, b| a.checked_div(b).unwrap_or(0)),
         Op::Pow => elementwise::binary(x, &out.dims, pow, |a, b| a.wrapping_pow(b.try_into().unwrap_or(0))),
         Op::Unary(u) => elementwise::unary(x[0], |v| u.eval(v), *u == Unary::Neg),
-        Op::Clip { lo, hi } => elementwise::unary(x[0], |v| if v < *lo { *lo } else if v > *hi { *hi } else { v }, false),
+        Op::Clip { lo, hi } => elementwise::unary(
+            x[0],
+            |v| {
+                if v < *lo {
+                    *lo
+                } else if v > *hi {
+                    *hi
+                } else {
+                    v
+                }
+            },
+            false,
+        ),
         Op::QAdd { params, table } => elementwise::quantised_add(x, params, *table),
         Op::QMap => elementwise::quantised_map(x[0], x[1]),
         Op::Quantize => elementwise::quantize(x[0], out),

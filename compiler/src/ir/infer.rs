@@ -179,7 +179,10 @@ fn infer_unbounded(op: &Op, inputs: &[&Type]) -> Result<Type, InferError> {
             if *block == 0 || h % block != 0 || w % block != 0 {
                 return err(format!("{h}x{w} does not divide into blocks of {block}"));
             }
-            scaled(inputs[0], [Some(n), block.checked_mul(*block).and_then(|b| b.checked_mul(c)), Some(h / block), Some(w / block)])
+            scaled(
+                inputs[0],
+                [Some(n), block.checked_mul(*block).and_then(|b| b.checked_mul(c)), Some(h / block), Some(w / block)],
+            )
         }
         Op::PixelShuffle { block } => {
             arity(op, inputs, 1, 1)?;
@@ -237,7 +240,10 @@ fn infer_unbounded(op: &Op, inputs: &[&Type]) -> Result<Type, InferError> {
             expect_dtype(inputs[0], DType::S8)?;
             expect_dtype(inputs[1], DType::S8)?;
             if inputs[0].dims != inputs[1].dims {
-                return err(format!("{:?} and {:?} differ; the s8 sum does not broadcast", inputs[0].dims, inputs[1].dims));
+                return err(format!(
+                    "{:?} and {:?} differ; the s8 sum does not broadcast",
+                    inputs[0].dims, inputs[1].dims
+                ));
             }
             check_table(inputs, *table, 2)?;
             Ok(Type::new(DType::S8, &inputs[0].dims))

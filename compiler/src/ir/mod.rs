@@ -204,6 +204,13 @@ impl Graph {
         }
     }
 
+    /// Exchanges two names, for a value that takes the place of another (a graph output keeps its name).
+    pub fn swap_names(&mut self, a: ValueId, b: ValueId) {
+        let name = std::mem::take(&mut self.value_mut(a).name);
+        let other = std::mem::replace(&mut self.value_mut(b).name, name);
+        self.value_mut(a).name = other;
+    }
+
     /// Removes nodes that no output depends on, then values that nothing names, and renumbers. Graph inputs stay.
     pub fn sweep(&mut self) {
         let mut live: Vec<bool> = vec![false; self.values.len()];

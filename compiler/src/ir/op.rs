@@ -100,7 +100,13 @@ impl Unary {
             Unary::Gelu => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
             Unary::Softplus => softplus(x),
             Unary::Tanh => libm::tanhf(x),
-            Unary::Relu => if x > 0.0 { x } else { 0.0 },
+            Unary::Relu => {
+                if x > 0.0 {
+                    x
+                } else {
+                    0.0
+                }
+            }
             Unary::Sin => libm::sinf(x),
             Unary::Cos => libm::cosf(x),
             Unary::Exp => libm::expf(x),

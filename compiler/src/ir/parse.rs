@@ -1,6 +1,6 @@
 //! Reads the text form. The text is untrusted: every malformed input is an error with a line number.
 
-use super::{Attr, DType, Data, Def, Graph, InputKind, Op, Quant, Remark, Tensor, Type, ValueId};
+use super::{Attr, DType, Data, Graph, InputKind, Op, Quant, Remark, Tensor, Type, ValueId};
 use std::collections::HashMap;
 
 /// A text that is not a graph.
@@ -38,7 +38,8 @@ const MAX_CONST: usize = 1 << 28;
 /// # Errors
 /// The first line that does not parse, names an unknown value, or states an impossible shape.
 pub fn parse(text: &str, blob: &[u8]) -> Result<Graph, ParseError> {
-    let mut parser = Parser { tokens: Vec::new(), next: 0, line: 0, blob, graph: Graph::default(), names: HashMap::new() };
+    let mut parser =
+        Parser { tokens: Vec::new(), next: 0, line: 0, blob, graph: Graph::default(), names: HashMap::new() };
     let mut outputs: Option<(Vec<String>, usize)> = None;
     let mut closed = false;
     for (i, line) in text.lines().enumerate() {
@@ -299,7 +300,12 @@ impl Parser<'_> {
         Ok(Tensor { dims: ty.dims.clone(), data })
     }
 
-    fn elements<T: std::str::FromStr + Clone>(&self, words: &[String], splat: bool, n: usize) -> Result<Vec<T>, ParseError> {
+    fn elements<T: std::str::FromStr + Clone>(
+        &self,
+        words: &[String],
+        splat: bool,
+        n: usize,
+    ) -> Result<Vec<T>, ParseError> {
         let parsed: Result<Vec<T>, ParseError> = words
             .iter()
             .map(|w| w.parse().map_err(|_| self.error(format!("'{w}' is not an element of this type"))))
@@ -453,7 +459,7 @@ fn string(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<String
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ConstStyle, print};
+    use super::super::{ConstStyle, Def, print};
     use super::*;
 
     const TEXT: &str = r#"graph "t" (%x: f32[1,2,3,3], %k: i64[1] index(4)) -> (%y) {

@@ -1,5 +1,7 @@
 //! Types and constant tensors.
 
+pub use flowlet_plan::Quant;
+
 /// Element type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
@@ -37,15 +39,6 @@ impl DType {
             DType::S8 => 1,
         }
     }
-}
-
-/// Affine quantisation, `real = (q - zero_point) * scale`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Quant {
-    /// Real value of one step; finite and positive.
-    pub scale: f32,
-    /// The s8 value of real zero.
-    pub zero_point: i8,
 }
 
 /// Element type, dimensions and (for s8 activations) quantisation of a value.

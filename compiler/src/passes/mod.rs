@@ -1,0 +1,127 @@
+//! The float passes, listed once in their order. Each is a function, a file and a folder of filetests.
+//!
+//! A pass never leaves a graph that the verifier refuses, states in a remark what it did and what it declined to do, and
+//! reads nothing but the graph and the options: the same input always gives the same output.
+
+mod fold_constants;
+mod fold_norm;
+mod fold_sampler;
+mod lift;
+mod rewrite;
+mod specialize;
+
+pub(crate) use rewrite::{conditioning_ops, norm_ops};
+
+use crate::ir::{Graph, InferError, Stage, Tensor, VerifyError, verify};
+
+/// What the user decided about a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Inputs that become constants, by ONNX name: the deployed time, a guidance weight.
+    pub set: Vec<(String, Tensor)>,
+    /// Number of values of integer inputs that select rows. Inputs that only index a constant table need no entry.
+    pub indices: Vec<(String, usize)>,
+    /// How the network's output becomes a sample; `None` leaves the graph as it is.
+    pub flow: Option<Flow>,
+}
+
+/// The flow convention of a velocity network (table 1 of `docs/export.md` compares the conventions in use).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// ONNX name of the noise input.
+    pub noise: String,
+    /// `true` when noise is at t = 0 and `v = x - z`, so that one step is `x = z + v`; `false` for `x = z - v`.
+    pub noise_at_zero: bool,
+    /// Range of the data the network was trained on; it is mapped to intensity in [0, 1].
+    pub range: Option<(f32, f32)>,
+    /// Name of the new output.
+    pub output: String,
+}
+
+/// Why a pass could not continue.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum PassError {
+    /// An option names an input that the model does not have.
+    UnknownInput {
+        /// The name.
+        name: String,
+        /// Inputs that the model has.
+        known: Vec<String>,
+    },
+    /// A value given for an input does not fit it.
+    BadValue {
+        /// The input.
+        name: String,
+        /// What is expected.
+        message: String,
+    },
+    /// An integer input whose number of values is not known.
+    OpenIndex {
+        /// The input.
+        name: String,
+    },
+    /// An operation was evaluated on operands it does not accept.
+    Eval(InferError),
+    /// A pass broke an invariant: a defect of this compiler.
+    Bug {
+        /// The pass.
+        pass: &'static str,
+        /// What the verifier found.
+        error: VerifyError,
+    },
+}
+
+impl std::fmt::Display for PassError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PassError::UnknownInput { name, known } => {
+                write!(f, "the model has no input '{name}'; its inputs are {}", known.join(", "))
+            }
+            PassError::BadValue { name, message } => write!(f, "input '{name}': {message}"),
+            PassError::OpenIndex { name } => write!(
+                f,
+                "input '{name}' is an integer and the number of its values is not known: fix it with --set {name}=VALUE or state the number with --index {name}=COUNT"
+            ),
+            PassError::Eval(e) => e.fmt(f),
+            PassError::Bug { pass, error } => write!(f, "defect in pass {pass}: {error}; please report it"),
+        }
+    }
+}
+
+impl std::error::Error for PassError {}
+
+impl From<InferError> for PassError {
+    fn from(e: InferError) -> Self {
+        PassError::Eval(e)
+    }
+}
+
+/// One entry of the pipeline.
+pub struct Pass {
+    /// Its name in remarks, filetests and `--print-after`.
+    pub name: &'static str,
+    /// The function.
+    pub run: fn(&mut Graph, &Options) -> Result<(), PassError>,
+    /// The invariants that hold afterwards.
+    pub leaves: Stage,
+}
+
+/// Every float pass, in order.
+pub const PIPELINE: &[Pass] = &[
+    Pass { name: "lift", run: lift::run, leaves: Stage::Float },
+    Pass { name: "specialize", run: specialize::run, leaves: Stage::Static },
+    Pass { name: "fold_constants", run: fold_constants::run, leaves: Stage::Static },
+    Pass { name: "fold_norm", run: fold_norm::run, leaves: Stage::Static },
+    Pass { name: "fold_sampler", run: fold_sampler::run, leaves: Stage::Static },
+];
+
+/// Runs one pass and the verifier after it.
+///
+/// # Errors
+/// What the pass found, or a defect of the pass.
+pub fn run_pass(pass: &Pass, graph: &mut Graph, options: &Options) -> Result<(), PassError> {
+    (pass.run)(graph, options)?;
+    graph.sweep();
+    verify(graph, pass.leaves).map_err(|error| PassError::Bug { pass: pass.name, error })
+}

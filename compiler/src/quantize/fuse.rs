@@ -1,0 +1,231 @@
+//! Which float nodes become one int8 step.
+
+use super::QuantizeError;
+use crate::ir::{Graph, Op, ValueId};
+
+/// Positions of the nodes of one step: a layer, a residual sum, a function, each optional but one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Group {
+    pub conv: Option<usize>,
+    pub add: Option<usize>,
+    pub table: Option<usize>,
+    /// A clamp that saturation performs.
+    pub clip: Option<usize>,
+}
+
+impl Group {
+    fn members(&self) -> impl Iterator<Item = usize> {
+        [self.conv, self.add, self.table, self.clip].into_iter().flatten()
+    }
+
+    pub(super) fn contains(&self, position: usize) -> bool {
+        self.members().any(|p| p == position)
+    }
+
+    pub(super) fn first(&self) -> usize {
+        self.members().next().unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn last(&self) -> usize {
+        self.members().last().unwrap_or(usize::MAX)
+    }
+
+    /// The function applied to `id` inside this group, if `id` is what its table reads.
+    pub(super) fn function_of(&self, graph: &Graph, id: ValueId) -> Option<Box<dyn Fn(f32) -> f32>> {
+        let node = &graph.nodes[self.table?];
+        if node.inputs[0] != id {
+            return None;
+        }
+        function(&node.op)
+    }
+}
+
+/// The function of one value that a node computes.
+pub(super) fn function(op: &Op) -> Option<Box<dyn Fn(f32) -> f32>> {
+    match op {
+        Op::Unary(u) => {
+            let u = *u;
+            Some(Box::new(move |x| u.eval(x)))
+        }
+        Op::Clip { lo, hi } => {
+            let (lo, hi) = (*lo, *hi);
+            Some(Box::new(move |x| {
+                if x < lo {
+                    lo
+                } else if x > hi {
+                    hi
+                } else {
+                    x
+                }
+            }))
+        }
+        _ => None,
+    }
+}
+
+/// Groups every node that computes; nodes that only move elements stay alone.
+pub(super) fn groups(graph: &Graph) -> Result<Vec<Group>, QuantizeError> {
+    let uses = graph.use_counts();
+    let sole_reader = |id: ValueId| -> Option<usize> {
+        if uses[id.0 as usize] != 1 || graph.outputs.contains(&id) {
+            return None;
+        }
+        graph.nodes.iter().position(|n| n.inputs.contains(&id))
+    };
+    let mut groups: Vec<Group> = Vec::new();
+    let mut taken = vec![false; graph.nodes.len()];
+    let mut unsupported = Vec::new();
+    // Later layers first: of two layers that meet in a sum, the later one hosts it.
+    for (i, node) in graph.nodes.iter().enumerate().rev() {
+        if taken[i] {
+            continue;
+        }
+        let mut group = Group::default();
+        let mut end = i;
+        match &node.op {
+            Op::Conv(g) if g.groups == 1 && g.dilation == [1, 1] => group.conv = Some(i),
+            Op::Linear => group.conv = Some(i),
+            Op::Add { .. } if is_full_sum(graph, i) => {
+                // The layer before it may still claim this sum.
+                if hosts(graph, i, &sole_reader) {
+                    continue;
+                }
+                group.add = Some(i);
+            }
+            Op::Unary(_) | Op::Clip { .. } => {
+                if claimed_by_producer(graph, i, &sole_reader) {
+                    continue;
+                }
+                group.table = Some(i);
+            }
+            Op::Concat { axis: 1 } | Op::PixelShuffle { .. } | Op::PixelUnshuffle { .. } | Op::Upsample { .. } => {
+                continue;
+            }
+            Op::Reshape { .. } if keeps_layout(graph, i) => continue,
+            op => {
+                unsupported.push((node.origin.clone(), op.name(), reason(op)));
+                continue;
+            }
+        }
+        if group.conv.is_some()
+            && let Some(r) = sole_reader(graph.nodes[end].output)
+            && matches!(graph.nodes[r].op, Op::Add { .. })
+            && is_full_sum(graph, r)
+            && !taken[r]
+        {
+            group.add = Some(r);
+            taken[r] = true;
+            end = r;
+        }
+        if group.table.is_none()
+            && let Some(r) = sole_reader(graph.nodes[end].output)
+        {
+            match graph.nodes[r].op {
+                Op::Clip { lo, hi } if saturates(lo, hi) => group.clip = Some(r),
+                Op::Unary(_) | Op::Clip { .. } => group.table = Some(r),
+                _ => {}
+            }
+        }
+        for p in group.members() {
+            taken[p] = true;
+        }
+        groups.push(group);
+    }
+    if unsupported.is_empty() {
+        Ok(groups)
+    } else {
+        unsupported.reverse();
+        Err(QuantizeError::Unsupported { nodes: unsupported })
+    }
+}
+
+fn is_full_sum(graph: &Graph, i: usize) -> bool {
+    let node = &graph.nodes[i];
+    node.inputs.iter().all(|&id| graph.constant(id).is_none() && graph.ty(id).dims == graph.ty(node.output).dims)
+        && node.inputs[0] != node.inputs[1]
+}
+
+/// Whether some layer that nothing else reads ends in this sum.
+fn hosts(graph: &Graph, i: usize, sole_reader: &dyn Fn(ValueId) -> Option<usize>) -> bool {
+    graph.nodes[..i].iter().any(|n| {
+        let layer = match &n.op {
+            Op::Conv(g) => g.groups == 1 && g.dilation == [1, 1],
+            op => *op == Op::Linear,
+        };
+        layer && sole_reader(n.output) == Some(i)
+    })
+}
+
+/// Whether the node before a function takes it into its epilogue.
+fn claimed_by_producer(graph: &Graph, i: usize, sole_reader: &dyn Fn(ValueId) -> Option<usize>) -> bool {
+    let input = graph.nodes[i].inputs[0];
+    let Some(producer) = graph.nodes.iter().position(|n| n.output == input) else { return false };
+    let layer = match &graph.nodes[producer].op {
+        Op::Conv(g) => g.groups == 1 && g.dilation == [1, 1],
+        Op::Linear => true,
+        Op::Add { .. } => is_full_sum(graph, producer),
+        _ => false,
+    };
+    layer && sole_reader(input) == Some(i)
+}
+
+/// A clamp from zero is where s8 saturates when the scale is chosen for it.
+fn saturates(lo: f32, hi: f32) -> bool {
+    lo == 0.0 && hi > 0.0
+}
+
+fn keeps_layout(graph: &Graph, i: usize) -> bool {
+    let node = &graph.nodes[i];
+    let flat = |dims: &[usize]| dims.iter().filter(|&&d| d != 1).count() <= 1;
+    flat(&graph.ty(node.inputs[0]).dims) && flat(&graph.ty(node.output).dims)
+}
+
+fn reason(op: &Op) -> String {
+    match op {
+        Op::Affine => "no layer beside it could absorb this norm; 'flowlet explain' says why".to_owned(),
+        Op::Conv(_) => "groups and dilation are not supported yet".to_owned(),
+        Op::Add { .. } => "only a sum of two computed tensors of one shape is supported".to_owned(),
+        Op::Concat { .. } => "only the channel axis can be joined".to_owned(),
+        Op::Reshape { .. } => "it would rearrange memory".to_owned(),
+        _ => "there is no int8 kernel for it".to_owned(),
+    }
+}
+
+/// The range of a clamp that ends the group which computes `id`, when saturation performs it.
+pub(super) fn clip_range(graph: &Graph, groups: &[Group], id: ValueId) -> Option<(f32, f32)> {
+    groups.iter().find_map(|g| {
+        let node = &graph.nodes[g.clip?];
+        match node.op {
+            Op::Clip { lo, hi } if node.output == id || node.inputs[0] == id => Some((lo, hi)),
+            _ => None,
+        }
+    })
+}
+
+/// For each value, the representative of the tensors that must share its scale because an operation only moves elements.
+pub(super) fn shared_scales(graph: &Graph) -> Vec<ValueId> {
+    let mut parent: Vec<usize> = (0..graph.values.len()).collect();
+    fn root(parent: &[usize], mut i: usize) -> usize {
+        while parent[i] != i {
+            i = parent[i];
+        }
+        i
+    }
+    for node in &graph.nodes {
+        let moves = matches!(
+            node.op,
+            Op::Concat { .. }
+                | Op::PixelShuffle { .. }
+                | Op::PixelUnshuffle { .. }
+                | Op::Upsample { .. }
+                | Op::Reshape { .. }
+        );
+        if moves {
+            for id in &node.inputs {
+                let (a, b) = (root(&parent, id.0 as usize), root(&parent, node.output.0 as usize));
+                parent[a.max(b)] = a.min(b);
+            }
+        }
+    }
+    (0..parent.len()).map(|i| ValueId(root(&parent, i) as u32)).collect()
+}

@@ -1,0 +1,304 @@
+//! Post-training int8 quantisation of a static f32 graph.
+//!
+//! Activations s8 per tensor, weights s8 symmetric per output channel, biases i32, SiLU and friends as tables in the
+//! epilogue of the layer before them, residual sums in the epilogue of the convolution that ends the branch. Ranges come
+//! from running the f32 graph on the noise and the time of deployment ([`Calibration`]).
+
+mod fuse;
+mod layer;
+mod range;
+mod samples;
+
+pub use samples::{Calibration, noise_tensor};
+
+use crate::interp::Interpreter;
+use crate::ir::{Def, Graph, InputKind, Node, Op, Quant, Stage, Tensor, Type, ValueId, verify};
+use flowlet_kernels::{add, table};
+use fuse::{Group, groups};
+use range::{Observer, choose_range};
+use std::collections::HashMap;
+
+/// Why a graph could not be quantised.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum QuantizeError {
+    /// Operations without an int8 form, all at once.
+    Unsupported {
+        /// ONNX name, operation and reason.
+        nodes: Vec<(String, &'static str, String)>,
+    },
+    /// The calibration samples do not fit the graph.
+    Calibration(String),
+    /// A layer has numbers that int8 arithmetic cannot carry.
+    Layer {
+        /// ONNX name of the layer.
+        node: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// The result broke an invariant: a defect of this compiler.
+    Bug(String),
+}
+
+impl std::fmt::Display for QuantizeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            QuantizeError::Unsupported { nodes } => {
+                writeln!(f, "{} operations have no int8 form yet (--precision f32 runs them):", nodes.len())?;
+                for (node, op, reason) in nodes {
+                    writeln!(f, "  {op} at '{node}': {reason}")?;
+                }
+                Ok(())
+            }
+            QuantizeError::Calibration(m) => write!(f, "calibration: {m}"),
+            QuantizeError::Layer { node, message } => write!(f, "node '{node}': {message}"),
+            QuantizeError::Bug(m) => write!(f, "defect in quantize: {m}; please report it"),
+        }
+    }
+}
+
+impl std::error::Error for QuantizeError {}
+
+/// Quantises a static f32 graph. `progress` is called with samples done and samples in all.
+///
+/// # Errors
+/// When an operation has no int8 form, the samples do not fit, or a layer's numbers are out of range.
+pub fn quantize(
+    graph: &Graph,
+    calibration: &Calibration,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Graph, QuantizeError> {
+    let groups = groups(graph)?;
+    let scales = Scales::choose(graph, &groups, calibration, progress)?;
+    let mut emitter = Emitter::new(graph, scales);
+    for (position, node) in graph.nodes.iter().enumerate() {
+        match groups.iter().find(|g| g.last() == position) {
+            Some(group) => emitter.group(group)?,
+            None if groups.iter().any(|g| g.contains(position)) => {}
+            None => emitter.movement(node)?,
+        }
+    }
+    let mut out = emitter.out;
+    out.outputs = graph.outputs.iter().filter_map(|id| emitter.renamed.get(id).copied()).collect();
+    out.set_meta("precision", "int8");
+    out.set_meta("calibration", calibration.describe());
+    out.set_meta("parameters", graph.parameters().to_string());
+    out.sweep();
+    verify(&out, Stage::Quantized).map_err(|e| QuantizeError::Bug(e.to_string()))?;
+    Ok(out)
+}
+
+/// The quantisation of every tensor, and of the sums inside fused groups.
+struct Scales {
+    tensors: HashMap<ValueId, Quant>,
+}
+
+impl Scales {
+    fn choose(
+        graph: &Graph,
+        groups: &[Group],
+        calibration: &Calibration,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, QuantizeError> {
+        let shared = fuse::shared_scales(graph);
+        let mut observers: HashMap<ValueId, Observer> = HashMap::new();
+        let interpreter = Interpreter::new(graph);
+        let n = calibration.samples.len();
+        if n == 0 {
+            return Err(QuantizeError::Calibration("there is no sample; give at least one".to_owned()));
+        }
+        for (i, sample) in calibration.samples.iter().enumerate() {
+            let mut observe = |id: ValueId, tensor: &Tensor| {
+                if let Some(values) = tensor.as_f32() {
+                    observers.entry(shared[id.0 as usize]).or_default().observe(values, i, n);
+                }
+            };
+            interpreter.run_with(sample, &mut observe).map_err(|e| QuantizeError::Calibration(e.to_string()))?;
+            progress(i + 1, n);
+        }
+        let noise = graph.meta("noise");
+        let mut tensors = HashMap::new();
+        for (i, value) in graph.values.iter().enumerate() {
+            let id = ValueId(i as u32);
+            let root = shared[i];
+            let Some(observer) = observers.get(&root) else { continue };
+            let before_table = groups.iter().find_map(|g| g.function_of(graph, id));
+            let symmetric = noise == Some(graph.value(root).name.as_str());
+            let quant = match fuse::clip_range(graph, groups, id) {
+                Some((lo, hi)) => range::exact(lo, hi),
+                None => choose_range(observer, before_table.as_deref(), symmetric),
+            };
+            let quant = quant.ok_or_else(|| QuantizeError::Layer {
+                node: value.name.clone(),
+                message: "its values are not finite on the calibration samples; look at the model's weights".to_owned(),
+            })?;
+            tensors.insert(id, quant);
+        }
+        Ok(Scales { tensors })
+    }
+}
+
+struct Emitter<'g> {
+    graph: &'g Graph,
+    scales: Scales,
+    out: Graph,
+    renamed: HashMap<ValueId, ValueId>,
+}
+
+impl<'g> Emitter<'g> {
+    fn new(graph: &'g Graph, scales: Scales) -> Self {
+        let mut out = Graph::new(&graph.name);
+        out.meta.clone_from(&graph.meta);
+        out.remarks.clone_from(&graph.remarks);
+        let mut renamed = HashMap::new();
+        for &id in &graph.inputs {
+            let value = graph.value(id);
+            let new = match (&value.def, scales.tensors.get(&id)) {
+                (Def::Input(InputKind::Tensor), Some(&q)) => {
+                    out.add_input(&value.name, Type::s8(&value.ty.dims, q), InputKind::Tensor)
+                }
+                (Def::Input(kind), _) => out.add_input(&value.name, value.ty.clone(), *kind),
+                (Def::Const(_) | Def::Node, _) => continue,
+            };
+            renamed.insert(id, new);
+        }
+        Emitter { graph, scales, out, renamed }
+    }
+
+    fn operand(&self, id: ValueId, node: &Node) -> Result<ValueId, QuantizeError> {
+        self.renamed.get(&id).copied().ok_or_else(|| QuantizeError::Unsupported {
+            nodes: vec![(node.origin.clone(), node.op.name(), "it reads a constant or an integer".to_owned())],
+        })
+    }
+
+    fn quant(&self, id: ValueId) -> Result<Quant, QuantizeError> {
+        self.scales
+            .tensors
+            .get(&id)
+            .copied()
+            .ok_or_else(|| QuantizeError::Calibration(format!("'{}' was never computed", self.graph.value(id).name)))
+    }
+
+    fn push(&mut self, old: ValueId, op: Op, inputs: &[ValueId], origin: &str) -> Result<(), QuantizeError> {
+        let value = self.graph.value(old);
+        let ty = Type::s8(&value.ty.dims, self.quant(old)?);
+        let new = self.out.push_node(&value.name, op, inputs, ty, origin);
+        self.renamed.insert(old, new);
+        Ok(())
+    }
+
+    /// Operations that move s8 values without changing them.
+    fn movement(&mut self, node: &Node) -> Result<(), QuantizeError> {
+        let inputs: Result<Vec<ValueId>, QuantizeError> =
+            node.inputs.iter().map(|&id| self.operand(id, node)).collect();
+        self.push(node.output, node.op.clone(), &inputs?, &node.origin)
+    }
+
+    fn group(&mut self, group: &Group) -> Result<(), QuantizeError> {
+        let graph = self.graph;
+        let last = &graph.nodes[group.last()];
+        let table = match group.table {
+            Some(position) => {
+                let node = &graph.nodes[position];
+                Some(self.table(node, self.quant(node.inputs[0])?, self.quant(node.output)?)?)
+            }
+            None => None,
+        };
+        let origin = graph.nodes[group.first()].origin.clone();
+        match (group.conv, group.add) {
+            (Some(conv), _) => {
+                let node = &graph.nodes[conv];
+                let x = self.operand(node.inputs[0], node)?;
+                let residual = match group.add {
+                    Some(position) => Some((position, self.residual(position, node.output)?)),
+                    None => None,
+                };
+                // A single clamp is what saturation does: the convolution takes the clamped scale itself.
+                let result = if residual.is_none() && group.table.is_none() { last.output } else { node.output };
+                let (input_quant, output_quant) = (self.quant(node.inputs[0])?, self.quant(result)?);
+                let built = layer::quantise_layer(graph, node, input_quant, output_quant)?;
+                if let Some(message) = built.remark {
+                    self.out.remarks.push(crate::ir::Remark {
+                        pass: "quantize".to_owned(),
+                        node: origin.clone(),
+                        message,
+                    });
+                }
+                if built.output.scale != output_quant.scale {
+                    return Err(QuantizeError::Layer {
+                        node: origin,
+                        message: "its accumulator would overflow 32 bits at the calibrated scale".to_owned(),
+                    });
+                }
+                let name = self.graph.value(node.inputs[1]).name.clone();
+                let mut inputs = vec![
+                    x,
+                    self.out.add_const(&format!("{name}.s8"), built.weights),
+                    self.out.add_const(&format!("{name}.multiplier"), built.multipliers),
+                    self.out.add_const(&format!("{name}.bias"), built.bias),
+                ];
+                let index = node.inputs.get(3).copied();
+                if let Some(id) = index {
+                    inputs.push(self.operand(id, node)?);
+                }
+                let params = residual.map(|(_, (id, params))| {
+                    inputs.push(id);
+                    params
+                });
+                inputs.extend(table.map(|t| self.out.add_const(&format!("{name}.table"), t)));
+                let op = Op::QConv {
+                    geometry: built.geometry,
+                    left_shift: built.left_shift,
+                    zero_point: output_quant.zero_point,
+                    indexed: index.is_some(),
+                    residual: params,
+                    table: group.table.is_some(),
+                };
+                self.push(last.output, op, &inputs, &origin)
+            }
+            (None, Some(position)) => {
+                let node = &graph.nodes[position];
+                let result = if group.table.is_none() { last.output } else { node.output };
+                let params = self.sum(node, [node.inputs[0], node.inputs[1]], result)?;
+                let mut inputs = vec![self.operand(node.inputs[0], node)?, self.operand(node.inputs[1], node)?];
+                let name = self.graph.value(node.output).name.clone();
+                inputs.extend(table.map(|t| self.out.add_const(&format!("{name}.table"), t)));
+                self.push(last.output, Op::QAdd { params, table: group.table.is_some() }, &inputs, &origin)
+            }
+            (None, None) => {
+                let x = self.operand(last.inputs[0], last)?;
+                let name = self.graph.value(last.output).name.clone();
+                let Some(table) = table else { return Err(QuantizeError::Bug("an empty group".to_owned())) };
+                let t = self.out.add_const(&format!("{name}.table"), table);
+                self.push(last.output, Op::QMap, &[x, t], &origin)
+            }
+        }
+    }
+
+    fn table(&self, node: &Node, from: Quant, to: Quant) -> Result<Tensor, QuantizeError> {
+        let f = fuse::function(&node.op)
+            .ok_or_else(|| QuantizeError::Bug(format!("'{}' is not a function of one value", node.op.name())))?;
+        let entries = table::tabulate(|x| f64::from(f(x as f32)), from, to);
+        Ok(Tensor::s8(&[256], entries.iter().map(|&b| b as i8).collect()))
+    }
+
+    /// The residual operand of a fused sum and its constants.
+    fn residual(&self, position: usize, conv: ValueId) -> Result<(ValueId, flowlet_plan::AddParams), QuantizeError> {
+        let node = &self.graph.nodes[position];
+        let other = if node.inputs[0] == conv { node.inputs[1] } else { node.inputs[0] };
+        Ok((self.operand(other, node)?, self.sum(node, [conv, other], node.output)?))
+    }
+
+    /// Constants of `alpha * x + beta * y + gamma`, with `[x, y]` in the order that the kernel adds.
+    fn sum(&self, node: &Node, order: [ValueId; 2], result: ValueId) -> Result<flowlet_plan::AddParams, QuantizeError> {
+        let Op::Add { alpha, beta, gamma } = node.op else { return Err(QuantizeError::Bug("not a sum".to_owned())) };
+        let gains = if order[0] == node.inputs[0] { [alpha, beta] } else { [beta, alpha] };
+        let term = |i: usize| -> Result<add::Term, QuantizeError> {
+            Ok(add::Term { quant: self.quant(order[i])?, gain: gains[i].into() })
+        };
+        add::add_params(term(0)?, term(1)?, gamma.into(), self.quant(result)?).ok_or_else(|| QuantizeError::Layer {
+            node: node.origin.clone(),
+            message: "one operand is so much larger than the sum that s8 cannot add them".to_owned(),
+        })
+    }
+}

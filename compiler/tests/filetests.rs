@@ -1,0 +1,178 @@
+//! Runs `filetests/<pass>/*.ir`: the graph above `---` goes through the pass, and the graph and remarks must be the text
+//! below. Each file is also parsed and reprinted, verified, and evaluated before and after on seeded inputs: a snapshot
+//! can be blessed wrongly, the interpreter cannot. `BLESS=1 cargo test -p flowlet-compiler --test filetests` rewrites
+//! everything below `---`.
+//!
+//! Comment lines above the graph set options: `; set t = 0.5`, `; index label = 4`,
+//! `; flow noise=z noise_at=0 range=-1,1 output=image`, and `; tolerance 1e-5` (default 0: equal bits).
+
+use flowlet_compiler::interp;
+use flowlet_compiler::ir::{ConstStyle, DType, Def, Graph, InputKind, Stage, Tensor, parse, print, verify};
+use flowlet_compiler::passes::{Flow, Options, PIPELINE, run_pass};
+use std::path::{Path, PathBuf};
+
+struct Case {
+    options: Options,
+    tolerance: f32,
+}
+
+fn directives(text: &str) -> Case {
+    let mut case = Case { options: Options::default(), tolerance: 0.0 };
+    for line in text.lines().filter_map(|l| l.strip_prefix("; ")) {
+        if let Some((name, value)) = line.strip_prefix("set ").and_then(|l| l.split_once(" = ")) {
+            case.options.set.push((name.to_owned(), Tensor::f32(&[], vec![value.parse().unwrap()])));
+        } else if let Some((name, value)) = line.strip_prefix("index ").and_then(|l| l.split_once(" = ")) {
+            case.options.indices.push((name.to_owned(), value.parse().unwrap()));
+        } else if let Some(words) = line.strip_prefix("flow ") {
+            let get = |key: &str| words.split(' ').find_map(|w| w.strip_prefix(key)?.strip_prefix('='));
+            let range =
+                get("range").and_then(|r| r.split_once(',')).map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()));
+            case.options.flow = Some(Flow {
+                noise: get("noise").unwrap().to_owned(),
+                noise_at_zero: get("noise_at") == Some("0"),
+                range,
+                output: get("output").unwrap().to_owned(),
+            });
+        } else if let Some(t) = line.strip_prefix("tolerance ") {
+            case.tolerance = t.parse().unwrap();
+        }
+    }
+    case
+}
+
+/// A deterministic input for the graph's input `i`; `set` inputs take their constant.
+fn input(graph: &Graph, i: usize, options: &Options, index: i64) -> Tensor {
+    let value = graph.value(graph.inputs[i]);
+    let n = value.ty.elements();
+    if let Some((_, t)) = options.set.iter().find(|(name, _)| *name == value.name) {
+        return Tensor::f32(&value.ty.dims, vec![t.as_f32().unwrap()[0]; n]);
+    }
+    match value.ty.dtype {
+        DType::I64 => Tensor::i64(&value.ty.dims, vec![index; n]),
+        _ => Tensor::f32(&value.ty.dims, (0..n).map(|k| ((k * 37 + i * 11) % 41) as f32 / 20.0 - 1.0).collect()),
+    }
+}
+
+/// What the sampler adds to a graph's output, written out independently of the pass.
+fn expected(before: &Graph, inputs: &[Tensor], flow: Option<&Flow>) -> Vec<f32> {
+    let out = interp::run(before, inputs).unwrap()[0].as_f32().unwrap().to_vec();
+    let Some(flow) = flow else { return out };
+    let z = before.inputs.iter().position(|&id| before.value(id).name == flow.noise).unwrap();
+    let z = inputs[z].as_f32().unwrap();
+    let x = z.iter().zip(&out).map(|(z, v)| if flow.noise_at_zero { z + v } else { z - v });
+    match flow.range {
+        Some((lo, hi)) => x.map(|x| ((x - lo) / (hi - lo)).clamp(0.0, 1.0)).collect(),
+        None => x.collect(),
+    }
+}
+
+fn compare(before: &Graph, after: &Graph, case: &Case, path: &Path) {
+    let index_count = before.inputs.iter().any(|&id| before.ty(id).dtype == DType::I64);
+    for index in 0..if index_count { 3 } else { 1 } {
+        let all: Vec<Tensor> = (0..before.inputs.len()).map(|i| input(before, i, &case.options, index)).collect();
+        let kept: Vec<Tensor> = after
+            .inputs
+            .iter()
+            .map(|&id| {
+                let name = &after.value(id).name;
+                all[before.inputs.iter().position(|&b| before.value(b).name == *name).unwrap()].clone()
+            })
+            .collect();
+        let want = expected(before, &all, case.options.flow.as_ref());
+        let got = interp::run(after, &kept).unwrap();
+        let range = want.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
+        for (k, (w, g)) in want.iter().zip(got[0].as_f32().unwrap()).enumerate() {
+            assert!((w - g).abs() <= case.tolerance * range, "{}: element {k}: {w} became {g}", path.display());
+        }
+    }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("filetests")
+}
+
+#[test]
+fn every_pass_has_a_basic_and_a_near_miss_file() {
+    for pass in PIPELINE {
+        let names: Vec<String> = files(&root().join(pass.name))
+            .iter()
+            .map(|p| p.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        assert!(names.iter().any(|n| n.starts_with("basic")), "{}: no basic file", pass.name);
+        assert!(names.iter().any(|n| n.starts_with("near-miss")), "{}: no near-miss file", pass.name);
+    }
+}
+
+#[test]
+fn snapshots() {
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut stale = Vec::new();
+    for pass in PIPELINE {
+        for path in files(&root().join(pass.name)) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let (source, snapshot) = text.split_once("---\n").unwrap_or((&text, ""));
+            let case = directives(source);
+            let before = parse(source, &[]).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let full = print(&before, ConstStyle::Full);
+            assert_eq!(parse(&full, &[]).unwrap(), before, "{}: not reprinted", path.display());
+            verify(&before, Stage::Float).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let mut after = before.clone();
+            let printed = match run_pass(pass, &mut after, &case.options) {
+                Ok(()) => {
+                    compare(&before, &after, &case, &path);
+                    print(&after, ConstStyle::Short)
+                }
+                Err(e) => format!("error: {e}\n"),
+            };
+            if printed != snapshot {
+                stale.push(path.display().to_string());
+                if bless {
+                    std::fs::write(&path, format!("{source}---\n{printed}")).unwrap();
+                } else {
+                    println!("=== {}\n--- expected\n{snapshot}--- found\n{printed}", path.display());
+                }
+            }
+        }
+    }
+    assert!(bless || stale.is_empty(), "stale snapshots (BLESS=1 rewrites them): {stale:#?}");
+}
+
+/// A fold that is wrong in one number is caught by evaluation, whatever the snapshot says.
+#[test]
+#[should_panic(expected = "became")]
+fn a_wrong_fold_is_caught() {
+    let path = root().join("fold_norm/basic-after-conv.ir");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (source, _) = text.split_once("---\n").unwrap();
+    let before = parse(source, &[]).unwrap();
+    let mut after = before.clone();
+    let pass = PIPELINE.iter().find(|p| p.name == "fold_norm").unwrap();
+    run_pass(pass, &mut after, &Options::default()).unwrap();
+    for value in &mut after.values {
+        if let Def::Const(tensor) = &mut value.def
+            && value.name.ends_with(".bias")
+            && let flowlet_compiler::ir::Data::F32(v) = &mut tensor.data
+        {
+            v[0] += 0.01;
+        }
+    }
+    compare(&before, &after, &directives(source), &path);
+}
+
+/// An index input that is not fixed is announced as one.
+#[test]
+fn an_index_input_knows_its_number_of_values() {
+    let text = std::fs::read_to_string(root().join("specialize/basic-label.ir")).unwrap();
+    let (source, _) = text.split_once("---\n").unwrap();
+    let mut graph = parse(source, &[]).unwrap();
+    let pass = PIPELINE.iter().find(|p| p.name == "specialize").unwrap();
+    run_pass(pass, &mut graph, &directives(source).options).unwrap();
+    let label = graph.find("label").unwrap();
+    assert_eq!(graph.value(label).def, Def::Input(InputKind::Index { count: 3 }));
+}
