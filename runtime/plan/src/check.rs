@@ -23,17 +23,26 @@ pub enum PlanError {
         /// Position among the inputs, or among the outputs after them.
         port: usize,
     },
+    /// Two inputs share bytes, so that writing one destroys the other.
+    PortOverlap {
+        /// Position among the inputs.
+        port: usize,
+        /// The other one.
+        other: usize,
+    },
+    /// The carried state leaves the arena, or an input or another tensor uses its bytes.
+    State,
     /// A slot leaves the arena, shapes disagree, or a constant has the wrong length.
     StepOutOfBounds {
         /// Position of the step.
         step: usize,
     },
-    /// A step reads a tensor that no input, state or earlier step has written.
+    /// A step reads a tensor of which no input, state or earlier steps have written every element.
     ReadBeforeWrite {
         /// Position of the step.
         step: usize,
     },
-    /// A step overwrites bytes that a later step (or an output port) still reads.
+    /// A step overwrites bytes that a later step (or an output port, or a later round or call) still reads.
     LiveOverlap {
         /// The step that reads (or `steps.len()` for an output port).
         step: usize,
@@ -42,6 +51,11 @@ pub enum PlanError {
     },
     /// A step writes over its own input in a way that its kernel does not allow.
     InPlace {
+        /// Position of the step.
+        step: usize,
+    },
+    /// A step writes over another part of the tensor that it writes: two channel ranges of a concatenation collide.
+    Collision {
         /// Position of the step.
         step: usize,
     },
@@ -68,16 +82,24 @@ impl core::fmt::Display for PlanError {
             ),
             PlanError::PortOutOfBounds { port } => write!(f, "port {port} does not lie inside the arena"),
             PlanError::PortScale { port } => write!(f, "port {port} has a scale that is not positive and finite"),
-            PlanError::StepOutOfBounds { step } => write!(
-                f,
-                "step {step}: a slot leaves the arena, shapes disagree, or a constant has the wrong length"
-            ),
-            PlanError::ReadBeforeWrite { step } => write!(f, "step {step} reads a tensor that nothing has written"),
+            PlanError::PortOverlap { port, other } => write!(f, "inputs {port} and {other} share bytes of the arena"),
+            PlanError::State => write!(f, "the carried state leaves the arena, or something else uses its bytes"),
+            PlanError::StepOutOfBounds { step } => {
+                write!(f, "step {step}: a slot leaves the arena, shapes disagree, or a constant has the wrong length")
+            }
+            PlanError::ReadBeforeWrite { step } => {
+                write!(f, "step {step} reads a tensor that was not written, or not all of it")
+            }
             PlanError::LiveOverlap { step, writer } => {
                 write!(f, "step {writer} overwrites a tensor that step {step} still reads")
             }
             PlanError::InPlace { step } => write!(f, "step {step} writes over its own input"),
-            PlanError::Rows { step } => write!(f, "step {step}: the bias bank does not match the input that selects its row"),
+            PlanError::Collision { step } => {
+                write!(f, "step {step} writes over another part of the tensor that it writes")
+            }
+            PlanError::Rows { step } => {
+                write!(f, "step {step}: the bias bank does not match the input that selects its row")
+            }
             PlanError::GraphRange { graph } => write!(f, "entry point {graph} names steps that do not exist"),
             PlanError::Empty => write!(f, "a plan needs an entry point, an input and an output"),
         }
@@ -112,6 +134,9 @@ impl<'a> Plan<'a> {
         }
         if let Err(error) = self.check_ports() {
             return Err(error);
+        }
+        if !self.state_is_private() {
+            return Err(PlanError::State);
         }
         let mut g = 0;
         while g < self.graphs.len() {
@@ -150,6 +175,13 @@ impl<'a> Plan<'a> {
             if !(scale > 0.0 && scale < f32::INFINITY && product > 0.999 && product < 1.001) {
                 return Err(PlanError::PortScale { port: p });
             }
+            let mut other = 0;
+            while p < self.inputs.len() && other < p {
+                if self.inputs[other].slot.overlaps(&port.slot) {
+                    return Err(PlanError::PortOverlap { port: other, other: p });
+                }
+                other += 1;
+            }
             p += 1;
         }
         Ok(())
@@ -167,17 +199,25 @@ impl<'a> Plan<'a> {
                 if let Err(error) = self.check_read(i, slot) {
                     return Err(error);
                 }
-                if slot.overlaps(step.output())
-                    && slot.tensor != step.output().tensor
-                    && !(step.in_place(k) && slot.same_place(step.output()))
-                {
-                    return Err(PlanError::InPlace { step: i });
-                }
-                if slot.tensor == step.output().tensor && !disjoint_channels(slot, step.output()) {
+                let apart = if slot.tensor == step.output().tensor {
+                    disjoint_channels(slot, step.output())
+                } else {
+                    !slot.overlaps(step.output())
+                };
+                let in_place = step.in_place(k) && slot.same_place(step.output());
+                if !(apart || in_place) {
                     return Err(PlanError::InPlace { step: i });
                 }
             }
             k += 1;
+        }
+        let mut j = 0;
+        while j < i {
+            let (earlier, output) = (self.steps[j].output(), step.output());
+            if earlier.tensor == output.tensor && !earlier.same_place(output) && !disjoint_channels(earlier, output) {
+                return Err(PlanError::Collision { step: i });
+            }
+            j += 1;
         }
         match step {
             Step::Conv(conv) => {
@@ -200,44 +240,168 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Rounds that the step takes part in: the most of all entry points that contain it.
     const fn iterations_of(&self, step: usize) -> usize {
-        let mut g = 0;
+        let (mut g, mut most) = (0, 1);
         while g < self.graphs.len() {
-            let graph = &self.graphs[g];
-            if step >= graph.first as usize && step < graph.first as usize + graph.len as usize {
-                return graph.iterations as usize;
+            if self.contains(g, step) && self.graphs[g].iterations as usize > most {
+                most = self.graphs[g].iterations as usize;
             }
             g += 1;
         }
-        1
+        most
     }
 
-    /// `slot` is read at position `at`: some earlier write must have produced its tensor, and no other tensor may
-    /// have been written over it since.
+    const fn contains(&self, graph: usize, step: usize) -> bool {
+        let first = self.graphs[graph].first as usize;
+        step >= first && step < first + self.graphs[graph].len as usize
+    }
+
+    /// `slot` is read at position `at`: every element of it was written, and no other tensor over it since.
     const fn check_read(&self, at: usize, slot: &Slot) -> Result<(), PlanError> {
-        let mut since = usize::MAX;
-        let mut i = at;
-        while i > 0 {
-            i -= 1;
-            if self.steps[i].output().tensor == slot.tensor {
-                since = i;
-            }
+        let mut since = 0;
+        while since < at && self.steps[since].output().tensor != slot.tensor {
+            since += 1;
         }
-        if since == usize::MAX {
-            if !self.is_external(slot) {
-                return Err(PlanError::ReadBeforeWrite { step: at });
-            }
-            since = 0;
+        let external = self.is_external(slot);
+        if !self.is_covered(at, slot) {
+            return Err(PlanError::ReadBeforeWrite { step: at });
         }
-        let mut j = since;
-        while j < at {
-            let written = self.steps[j].output();
-            if written.tensor != slot.tensor && written.overlaps(slot) {
-                return Err(PlanError::LiveOverlap { step: at, writer: j });
+        // What the caller or an earlier call wrote is live from the start.
+        let written = !external && since < at;
+        let mut j = 0;
+        while j < self.steps.len() {
+            let other = self.steps[j].output();
+            if other.tensor != slot.tensor && other.overlaps(slot) {
+                let between = j < at && (!written || j > since);
+                if between || self.runs_between(since, written, j, at) {
+                    return Err(PlanError::LiveOverlap { step: at, writer: j });
+                }
             }
             j += 1;
         }
         Ok(())
+    }
+
+    /// Whether step `j` can run after step `since` (or the caller, if not `written`) has written a tensor and before
+    /// step `at` reads it, because an entry point repeats or because entry points are called in any order.
+    const fn runs_between(&self, since: usize, written: bool, j: usize, at: usize) -> bool {
+        let mut g = 0;
+        while g < self.graphs.len() {
+            if self.contains(g, at) && !(written && self.contains(g, since)) {
+                let repeats = self.graphs[g].iterations > 1 && self.contains(g, j);
+                // A tensor that one entry point leaves for others: only what runs before its writer may use its bytes.
+                let held = written && (j > since || !self.share_graph(since, j));
+                if repeats || held {
+                    return true;
+                }
+            }
+            g += 1;
+        }
+        false
+    }
+
+    const fn share_graph(&self, a: usize, b: usize) -> bool {
+        let mut g = 0;
+        while g < self.graphs.len() {
+            if self.contains(g, a) && self.contains(g, b) {
+                return true;
+            }
+            g += 1;
+        }
+        false
+    }
+
+    /// What the caller, the last call and the first steps write: inputs, then the state, then outputs of steps.
+    const fn written(&self, k: usize) -> Option<&Slot> {
+        let inputs = self.inputs.len();
+        if k < inputs {
+            Some(&self.inputs[k].slot)
+        } else if k == inputs {
+            self.state.as_ref()
+        } else {
+            Some(self.steps[k - inputs - 1].output())
+        }
+    }
+
+    /// Whether every element of `slot` was written before step `at`: by one writer, or by several as channel ranges.
+    const fn is_covered(&self, at: usize, slot: &Slot) -> bool {
+        let count = self.inputs.len() + 1 + at;
+        let (mut byte, mut pitch) = (slot.offset as usize, 0);
+        let mut k = 0;
+        while k < count {
+            if let Some(w) = self.written(k)
+                && w.tensor == slot.tensor
+                && w.dtype as u8 == slot.dtype as u8
+            {
+                if pitch == 0 {
+                    pitch = w.pitch as usize;
+                }
+                let next = byte >= w.offset as usize && byte < w.end();
+                if slot.is_contiguous() && w.is_contiguous() && next {
+                    byte = w.end();
+                    if byte >= slot.end() {
+                        return true;
+                    }
+                    // What follows may have been written earlier.
+                    k = 0;
+                    continue;
+                }
+            }
+            k += 1;
+        }
+        pitch > 0 && self.is_covered_by_ranges(count, slot, pitch)
+    }
+
+    /// [`Self::is_covered`] by channel ranges of one pitch; a flattened `slot` is seen with that pitch again.
+    const fn is_covered_by_ranges(&self, count: usize, slot: &Slot, pitch: usize) -> bool {
+        let size = slot.dtype.size_bytes();
+        let (pixels, channels) = if slot.is_contiguous() && slot.elements().is_multiple_of(pitch) {
+            (slot.elements() / pitch, pitch)
+        } else {
+            (slot.pixels(), slot.channels as usize)
+        };
+        let mut byte = slot.offset as usize;
+        let end = byte + channels * size;
+        let mut k = 0;
+        while k < count {
+            if let Some(w) = self.written(k)
+                && w.tensor == slot.tensor
+                && w.dtype as u8 == slot.dtype as u8
+                && w.pitch as usize == pitch
+                && w.pixels() == pixels
+            {
+                let past = w.offset as usize + w.channels as usize * size;
+                if byte >= w.offset as usize && byte < past {
+                    byte = past;
+                    if byte >= end {
+                        return true;
+                    }
+                    k = 0;
+                    continue;
+                }
+            }
+            k += 1;
+        }
+        false
+    }
+
+    /// Whether the carried state is inside the arena and no input and no other tensor uses its bytes.
+    const fn state_is_private(&self) -> bool {
+        let Some(state) = &self.state else { return true };
+        if !state.fits(self.arena_bytes as usize) {
+            return false;
+        }
+        let mut i = 0;
+        while i < self.steps.len() + self.inputs.len() {
+            let other =
+                if i < self.steps.len() { self.steps[i].output() } else { &self.inputs[i - self.steps.len()].slot };
+            if other.tensor != state.tensor && other.overlaps(state) {
+                return false;
+            }
+            i += 1;
+        }
+        true
     }
 
     const fn is_external(&self, slot: &Slot) -> bool {

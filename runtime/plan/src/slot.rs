@@ -11,6 +11,7 @@ pub enum DType {
 
 impl DType {
     /// Size of one element in bytes.
+    #[inline(always)]
     pub const fn size_bytes(self) -> usize {
         match self {
             DType::S8 => 1,
@@ -53,37 +54,50 @@ pub struct Slot {
 
 impl Slot {
     /// Number of pixels, `height * width`.
+    #[inline(always)]
     pub const fn pixels(&self) -> usize {
         self.height as usize * self.width as usize
     }
 
     /// Number of elements, `height * width * channels`.
     pub const fn elements(&self) -> usize {
-        self.pixels() * self.channels as usize
+        self.pixels().saturating_mul(self.channels as usize)
     }
 
     /// Bytes from the first to past the last element, gaps between pixels included.
+    #[inline(always)]
     pub const fn span_bytes(&self) -> usize {
         let pixels = self.pixels();
         if pixels == 0 || self.channels == 0 {
             return 0;
         }
-        ((pixels - 1) * self.pitch as usize + self.channels as usize) * self.dtype.size_bytes()
+        // Saturates where a 32-bit address would wrap, so that such a slot fits no arena.
+        (pixels - 1)
+            .saturating_mul(self.pitch as usize)
+            .saturating_add(self.channels as usize)
+            .saturating_mul(self.dtype.size_bytes())
     }
 
     /// First byte past the tensor.
+    #[inline(always)]
     pub const fn end(&self) -> usize {
-        self.offset as usize + self.span_bytes()
+        (self.offset as usize).saturating_add(self.span_bytes())
     }
 
     /// Whether the slot is well formed (no empty dimension, pitch wide enough, aligned) and ends inside the arena.
+    #[inline(always)]
     pub const fn fits(&self, arena_bytes: usize) -> bool {
         self.height > 0
             && self.width > 0
             && self.channels > 0
             && self.pitch >= self.channels
-            && self.offset as usize % self.dtype.size_bytes() == 0
+            && (self.offset as usize).is_multiple_of(self.dtype.size_bytes())
             && self.end() <= arena_bytes
+    }
+
+    /// Whether the elements lie next to each other, without gaps between pixels.
+    pub const fn is_contiguous(&self) -> bool {
+        self.pitch == self.channels || self.pixels() == 1
     }
 
     /// Whether the two byte ranges share a byte.

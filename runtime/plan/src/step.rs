@@ -88,20 +88,19 @@ pub struct Conv<'a> {
 
 impl Conv<'_> {
     /// Number of rows in the bias bank.
+    #[inline(always)]
     pub const fn rows(&self) -> usize {
         self.bias.len() / (4 * self.output.channels as usize)
     }
 
     /// Multiply-accumulates of one call, padding counted.
     pub const fn macs(&self) -> u64 {
-        self.output.elements() as u64
-            * self.kernel[0] as u64
-            * self.kernel[1] as u64
-            * self.input.channels as u64
+        self.output.elements() as u64 * self.kernel[0] as u64 * self.kernel[1] as u64 * self.input.channels as u64
     }
 
     /// Whether every slot is inside the arena, the geometry is consistent and every constant has its length.
     /// This is the bound that the kernels' `unsafe` blocks rely on.
+    #[inline(always)]
     pub const fn fits(&self, arena_bytes: usize) -> bool {
         let (input, output) = (&self.input, &self.output);
         if !(input.fits(arena_bytes) && output.fits(arena_bytes)) {
@@ -118,10 +117,10 @@ impl Conv<'_> {
         }
         let out_channels = output.channels as usize;
         let taps = self.kernel[0] as usize * self.kernel[1] as usize * input.channels as usize;
-        if self.weights.len() != out_channels * taps || self.multipliers.len() != 4 * out_channels {
+        if self.weights.len() != out_channels.saturating_mul(taps) || self.multipliers.len() != 4 * out_channels {
             return false;
         }
-        if self.bias.len() == 0 || self.bias.len() % (4 * out_channels) != 0 {
+        if self.bias.is_empty() || !self.bias.len().is_multiple_of(4 * out_channels) {
             return false;
         }
         match self.residual {
@@ -156,6 +155,7 @@ pub struct Add<'a> {
 
 impl Add<'_> {
     /// Whether every slot is inside the arena and the shapes agree.
+    #[inline(always)]
     pub const fn fits(&self, arena_bytes: usize) -> bool {
         same_shape_s8(&self.a, &self.output, arena_bytes)
             && same_shape_s8(&self.b, &self.output, arena_bytes)
@@ -177,6 +177,7 @@ pub struct Map<'a> {
 
 impl Map<'_> {
     /// Whether every slot is inside the arena and the shapes agree.
+    #[inline(always)]
     pub const fn fits(&self, arena_bytes: usize) -> bool {
         same_shape_s8(&self.input, &self.output, arena_bytes)
     }
@@ -206,6 +207,7 @@ pub struct Shuffle {
 
 impl Shuffle {
     /// Whether every slot is inside the arena and the shapes agree.
+    #[inline(always)]
     pub const fn fits(&self, arena_bytes: usize) -> bool {
         let (small, large) = match self.kind {
             ShuffleKind::PixelUnshuffle => (&self.output, &self.input),
@@ -223,6 +225,7 @@ impl Shuffle {
     }
 }
 
+#[inline(always)]
 const fn same_shape_s8(a: &Slot, b: &Slot, arena_bytes: usize) -> bool {
     a.fits(arena_bytes)
         && b.fits(arena_bytes)
@@ -281,6 +284,7 @@ impl<'a> Step<'a> {
     }
 
     /// Whether slots and constants are consistent and inside an arena of this size.
+    #[inline(always)]
     pub const fn fits(&self, arena_bytes: usize) -> bool {
         match self {
             Step::Conv(s) => s.fits(arena_bytes),
