@@ -9,6 +9,7 @@
 use flowlet_compiler::interp;
 use flowlet_compiler::ir::{ConstStyle, DType, Def, Graph, InputKind, Stage, Tensor, parse, print, verify};
 use flowlet_compiler::passes::{Flow, Options, PIPELINE, run_pass};
+use flowlet_compiler::quantize::{self, Calibration, quantize};
 use std::path::{Path, PathBuf};
 
 struct Case {
@@ -109,38 +110,82 @@ fn every_pass_has_a_basic_and_a_near_miss_file() {
     }
 }
 
-#[test]
-fn snapshots() {
+/// Compares the text below `---` with what `transform` prints; with BLESS, rewrites it.
+fn check_snapshots(folder: &str, transform: impl Fn(&Graph, &Case, &Path) -> String) {
     let bless = std::env::var_os("BLESS").is_some();
     let mut stale = Vec::new();
-    for pass in PIPELINE {
-        for path in files(&root().join(pass.name)) {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let (source, snapshot) = text.split_once("---\n").unwrap_or((&text, ""));
-            let case = directives(source);
-            let before = parse(source, &[]).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            let full = print(&before, ConstStyle::Full);
-            assert_eq!(parse(&full, &[]).unwrap(), before, "{}: not reprinted", path.display());
-            verify(&before, Stage::Float).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            let mut after = before.clone();
-            let printed = match run_pass(pass, &mut after, &case.options) {
-                Ok(()) => {
-                    compare(&before, &after, &case, &path);
-                    print(&after, ConstStyle::Short)
-                }
-                Err(e) => format!("error: {e}\n"),
-            };
-            if printed != snapshot {
-                stale.push(path.display().to_string());
-                if bless {
-                    std::fs::write(&path, format!("{source}---\n{printed}")).unwrap();
-                } else {
-                    println!("=== {}\n--- expected\n{snapshot}--- found\n{printed}", path.display());
-                }
+    for path in files(&root().join(folder)) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (source, snapshot) = text.split_once("---\n").unwrap_or((&text, ""));
+        let before = parse(source, &[]).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let full = print(&before, ConstStyle::Full);
+        assert_eq!(parse(&full, &[]).unwrap(), before, "{}: not reprinted", path.display());
+        verify(&before, Stage::Float).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let printed = transform(&before, &directives(source), &path);
+        if printed != snapshot {
+            stale.push(path.display().to_string());
+            if bless {
+                std::fs::write(&path, format!("{source}---\n{printed}")).unwrap();
+            } else {
+                println!("=== {}\n--- expected\n{snapshot}--- found\n{printed}", path.display());
             }
         }
     }
     assert!(bless || stale.is_empty(), "stale snapshots (BLESS=1 rewrites them): {stale:#?}");
+}
+
+#[test]
+fn float_passes() {
+    for pass in PIPELINE {
+        check_snapshots(pass.name, |before, case, path| {
+            let mut after = before.clone();
+            match run_pass(pass, &mut after, &case.options) {
+                Ok(()) => {
+                    compare(before, &after, case, path);
+                    print(&after, ConstStyle::Short)
+                }
+                Err(e) => format!("error: {e}\n"),
+            }
+        });
+    }
+}
+
+/// int8 stays within the stated part of the output's range of the f32 graph, on noise it was not calibrated on.
+#[test]
+fn quantisation() {
+    check_snapshots("quantize", |before, case, path| {
+        let calibration = Calibration::from_noise(before, 512).unwrap();
+        let after = match quantize(before, &calibration, &mut |_, _| {}) {
+            Ok(after) => after,
+            Err(e) => return format!("error: {e}\n"),
+        };
+        for index in 0..3 {
+            let noise = quantize::noise_tensor(before.ty(before.inputs[0]), 1000 + index as u64, 0);
+            let label = || Tensor::i64(&[1], vec![index]);
+            let q = after.ty(after.inputs[0]).quant.unwrap();
+            let codes = noise
+                .as_f32()
+                .unwrap()
+                .iter()
+                .map(|&x| flowlet_kernels::port::quantise(x, 1.0 / q.scale, q.zero_point).unwrap());
+            let mut quantised = vec![Tensor::s8(&noise.dims, codes.collect())];
+            let mut real = vec![noise];
+            if before.inputs.len() > 1 {
+                quantised.push(label());
+                real.push(label());
+            }
+            let want = interp::run(before, &real).unwrap().remove(0);
+            let got = interp::run(&after, &quantised).unwrap().remove(0);
+            let out = after.ty(after.outputs[0]).quant.unwrap();
+            let range = want.as_f32().unwrap().iter().fold(1e-6f32, |m, x| m.max(x.abs()));
+            let pairs = want.as_f32().unwrap().iter().zip(got.as_s8().unwrap());
+            let square =
+                |(w, g): (&f32, &i8)| (w - flowlet_kernels::port::dequantise(*g, out.scale, out.zero_point)).powi(2);
+            let rms = (pairs.map(square).sum::<f32>() / want.elements() as f32).sqrt();
+            assert!(rms <= case.tolerance * range, "{}: rms {rms} of range {range}", path.display());
+        }
+        print(&after, ConstStyle::Short)
+    });
 }
 
 /// A fold that is wrong in one number is caught by evaluation, whatever the snapshot says.
