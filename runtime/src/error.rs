@@ -167,19 +167,15 @@ impl Name {
 
     /// A number as a name.
     pub(crate) fn decimal(number: usize) -> Name {
-        let mut copy = Name { bytes: [0; Name::CAPACITY], len: 0 };
-        let (mut rest, mut at) = (number, 20);
-        loop {
-            at -= 1;
-            copy.bytes[at] = b'0' + (rest % 10) as u8;
+        let mut digits = [b'0'; 20];
+        let (mut rest, mut at) = (number, digits.len() - 1);
+        while rest > 9 {
+            digits[at] += (rest % 10) as u8;
             rest /= 10;
-            if rest == 0 {
-                break;
-            }
+            at -= 1;
         }
-        copy.bytes.copy_within(at..20, 0);
-        copy.len = (20 - at) as u8;
-        copy
+        digits[at] += rest as u8;
+        Name::new(core::str::from_utf8(&digits[at..]).unwrap_or(""))
     }
 
     /// The name.
