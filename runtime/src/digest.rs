@@ -23,12 +23,10 @@ impl Digester {
         }
     }
 
-    /// Adds one output port: its elements in NHWC order, little-endian.
+    /// Adds one output port: its elements in NHWC order, little-endian; nothing if it is outside the arena.
     pub fn add_port(&mut self, arena: &[i8], output: &Port<'_>) {
-        for place in port::places(&output.slot) {
-            for &byte in &arena[place..place + output.slot.dtype.size_bytes()] {
-                self.0.update([byte as u8]);
-            }
+        if let Ok(pixels) = port::pixels(arena, &output.slot) {
+            pixels.for_each(|pixel| self.add_bytes(pixel));
         }
     }
 

@@ -80,7 +80,7 @@ impl fmt::Display for RunError {
             RunError::ArenaTooSmall { need_bytes, have_bytes } => write!(
                 f,
                 "the arena has {have_bytes} bytes and the model needs {need_bytes}: give it {} more",
-                need_bytes - have_bytes
+                need_bytes.saturating_sub(have_bytes)
             ),
             RunError::ArenaMisaligned { skip_bytes } => write!(
                 f,

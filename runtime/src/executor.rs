@@ -162,7 +162,7 @@ impl<'p, 'a> Executor<'p, 'a> {
     /// An unknown input.
     pub fn fill_noise<'k>(&mut self, input: impl Into<Key<'k>>, seed: u64) -> Result<(), RunError> {
         let number = self.find_input(input.into())?;
-        port::fill_noise(self.arena, &self.plan.inputs[number], seed, number as u32);
+        port::fill_noise(self.arena, &self.plan.inputs[number], seed, number as u32)?;
         self.mark_written(number);
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! a caller gives memory, names, labels and numbers.
 //!
 //! # Features
+//! - `std`: on x86-64 hosts, asks the processor for AVX2 at run time; the bits are the same.
 //! - `digest`: [`Digest`], SHA-256 over outputs (still without std).
 #![no_std]
 #![forbid(unsafe_code)]

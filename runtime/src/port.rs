@@ -1,16 +1,12 @@
 //! Reading and writing the tensors at the edges of a model, whatever their pitch.
 //!
 //! Elements are in NHWC order. The functions take the arena's bytes and the port, so that generated code and the
-//! executor share them.
+//! executor share them. They do not panic: a port outside the arena is an error.
 
 use crate::error::{Name, RunError};
-use crate::kernels::{noise, port::dequantise, port::quantise};
+use crate::kernels::noise;
+use crate::kernels::port::{dequantise, quantise_finite};
 use crate::plan::{DType, Port, Slot};
-
-/// Whether the pixels of a tensor lie next to each other, so that it is one slice.
-pub const fn is_contiguous(slot: &Slot) -> bool {
-    slot.pitch == slot.channels || slot.pixels() == 1
-}
 
 /// Quantises real numbers into a port.
 ///
@@ -21,22 +17,8 @@ pub fn write_f32(arena: &mut [i8], port: &Port<'_>, values: &[f32]) -> Result<()
     if let Some(element) = values.iter().position(|x| !x.is_finite()) {
         return Err(RunError::NotFinite { name: Name::new(port.name), element });
     }
-    for (place, &x) in places(&port.slot).zip(values) {
-        match port.slot.dtype {
-            DType::S8 => {
-                // Finite by the test above.
-                if let Some(q) = quantise(x, port.inverse_scale, port.quant.zero_point) {
-                    arena[place] = q;
-                }
-            }
-            DType::F32 => {
-                for (byte, value) in arena[place..place + 4].iter_mut().zip(x.to_le_bytes()) {
-                    *byte = value as i8;
-                }
-            }
-        }
-    }
-    Ok(())
+    let mut values = values.iter().copied();
+    store(arena, port, || values.next().unwrap_or(0.0))
 }
 
 /// Copies quantised values into a port.
@@ -46,8 +28,9 @@ pub fn write_f32(arena: &mut [i8], port: &Port<'_>, values: &[f32]) -> Result<()
 pub fn write_s8(arena: &mut [i8], port: &Port<'_>, values: &[i8]) -> Result<(), RunError> {
     check_length(port, values.len())?;
     check_s8(port)?;
-    for (place, &q) in places(&port.slot).zip(values) {
-        arena[place] = q;
+    let rows = values.chunks(usize::from(port.slot.channels).max(1));
+    for (pixel, row) in pixels_mut(arena, &port.slot)?.zip(rows) {
+        pixel.iter_mut().zip(row).for_each(|(place, &q)| *place = q);
     }
     Ok(())
 }
@@ -55,29 +38,20 @@ pub fn write_s8(arena: &mut [i8], port: &Port<'_>, values: &[i8]) -> Result<(), 
 /// Fills a port with standard normal noise; `stream` tells ports and steps apart that share a seed.
 ///
 /// Element `i` is [`noise::element`]`(seed, stream, i)` whatever the pitch.
-pub fn fill_noise(arena: &mut [i8], port: &Port<'_>, seed: u64, stream: u32) {
-    let slot = &port.slot;
-    match slot.dtype {
-        DType::S8 if is_contiguous(slot) => {
-            noise::fill_s8(&mut arena[range(slot)], seed, stream, port.inverse_scale, port.quant.zero_point);
-        }
-        DType::S8 | DType::F32 => {
-            for (index, place) in (0u32..).zip(places(slot)) {
-                let x = noise::element_f32(seed, stream, index);
-                match slot.dtype {
-                    DType::S8 => {
-                        arena[place] =
-                            crate::kernels::port::quantise_finite(x, port.inverse_scale, port.quant.zero_point);
-                    }
-                    DType::F32 => {
-                        for (byte, value) in arena[place..place + 4].iter_mut().zip(x.to_le_bytes()) {
-                            *byte = value as i8;
-                        }
-                    }
-                }
-            }
-        }
+///
+/// # Errors
+/// A port outside the arena.
+pub fn fill_noise(arena: &mut [i8], port: &Port<'_>, seed: u64, stream: u32) -> Result<(), RunError> {
+    if matches!(port.slot.dtype, DType::S8) && port.slot.is_contiguous() {
+        let place = bytes_mut(arena, &port.slot)?;
+        noise::fill_s8(place, seed, stream, port.inverse_scale, port.quant.zero_point);
+        return Ok(());
     }
+    let mut index = 0;
+    store(arena, port, || {
+        index += 1;
+        noise::element_f32(seed, stream, index - 1)
+    })
 }
 
 /// Reads a port as real numbers.
@@ -86,11 +60,20 @@ pub fn fill_noise(arena: &mut [i8], port: &Port<'_>, seed: u64, stream: u32) {
 /// A slice of another length than the port.
 pub fn read_f32(arena: &[i8], port: &Port<'_>, values: &mut [f32]) -> Result<(), RunError> {
     check_length(port, values.len())?;
-    for (place, x) in places(&port.slot).zip(values) {
-        *x = match port.slot.dtype {
-            DType::S8 => dequantise(arena[place], port.quant.scale, port.quant.zero_point),
-            DType::F32 => f32::from_le_bytes(core::array::from_fn(|k| arena[place + k] as u8)),
-        };
+    let rows = values.chunks_mut(usize::from(port.slot.channels).max(1));
+    for (pixel, row) in pixels(arena, &port.slot)?.zip(rows) {
+        match port.slot.dtype {
+            DType::S8 => {
+                for (x, &q) in row.iter_mut().zip(pixel) {
+                    *x = dequantise(q, port.quant.scale, port.quant.zero_point);
+                }
+            }
+            DType::F32 => {
+                for (x, bytes) in row.iter_mut().zip(pixel.as_chunks().0) {
+                    *x = f32::from_le_bytes(bytes.map(|byte: i8| byte as u8));
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -102,8 +85,9 @@ pub fn read_f32(arena: &[i8], port: &Port<'_>, values: &mut [f32]) -> Result<(),
 pub fn read_s8(arena: &[i8], port: &Port<'_>, values: &mut [i8]) -> Result<(), RunError> {
     check_length(port, values.len())?;
     check_s8(port)?;
-    for (place, q) in places(&port.slot).zip(values) {
-        *q = arena[place];
+    let rows = values.chunks_mut(usize::from(port.slot.channels).max(1));
+    for (pixel, row) in pixels(arena, &port.slot)?.zip(rows) {
+        row.iter_mut().zip(pixel).for_each(|(place, &q)| *place = q);
     }
     Ok(())
 }
@@ -114,7 +98,7 @@ pub fn read_s8(arena: &[i8], port: &Port<'_>, values: &mut [i8]) -> Result<(), R
 /// A port that does not hold s8, or whose pixels are not next to each other.
 pub fn borrow<'a>(arena: &'a [i8], port: &Port<'_>) -> Result<&'a [i8], RunError> {
     check_slice(port)?;
-    Ok(&arena[range(&port.slot)])
+    bytes(arena, &port.slot)
 }
 
 /// The quantised values of a port, to be written in place.
@@ -123,21 +107,56 @@ pub fn borrow<'a>(arena: &'a [i8], port: &Port<'_>) -> Result<&'a [i8], RunError
 /// As [`borrow`].
 pub fn borrow_mut<'a>(arena: &'a mut [i8], port: &Port<'_>) -> Result<&'a mut [i8], RunError> {
     check_slice(port)?;
-    Ok(&mut arena[range(&port.slot)])
+    bytes_mut(arena, &port.slot)
 }
 
-/// First byte of each element, in NHWC order.
-pub(crate) fn places(slot: &Slot) -> impl Iterator<Item = usize> + use<> {
-    let slot = *slot;
+/// Stores finite numbers by the port rule, as many as there are elements.
+fn store(arena: &mut [i8], port: &Port<'_>, mut next: impl FnMut() -> f32) -> Result<(), RunError> {
+    for pixel in pixels_mut(arena, &port.slot)? {
+        match port.slot.dtype {
+            DType::S8 => {
+                for q in pixel {
+                    *q = quantise_finite(next(), port.inverse_scale, port.quant.zero_point);
+                }
+            }
+            DType::F32 => {
+                for bytes in pixel.as_chunks_mut().0 {
+                    *bytes = next().to_le_bytes().map(|byte| byte as i8);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of each pixel, without the gaps.
+pub(crate) fn pixels<'a>(arena: &'a [i8], slot: &Slot) -> Result<impl Iterator<Item = &'a [i8]> + use<'a>, RunError> {
+    let (pitch, width) = pixel_bytes(slot);
+    Ok(bytes(arena, slot)?.chunks(pitch).map(move |pixel| pixel.get(..width).unwrap_or(pixel)))
+}
+
+fn pixels_mut<'a>(arena: &'a mut [i8], slot: &Slot) -> Result<impl Iterator<Item = &'a mut [i8]> + use<'a>, RunError> {
+    let (pitch, width) = pixel_bytes(slot);
+    let chunks = bytes_mut(arena, slot)?.chunks_mut(pitch);
+    Ok(chunks.map(move |pixel| if pixel.len() > width { pixel.split_at_mut(width).0 } else { pixel }))
+}
+
+/// Bytes from pixel to pixel, and of one pixel.
+fn pixel_bytes(slot: &Slot) -> (usize, usize) {
     let size = slot.dtype.size_bytes();
-    (0..slot.pixels()).flat_map(move |pixel| {
-        let first = slot.offset as usize + pixel * usize::from(slot.pitch) * size;
-        (0..usize::from(slot.channels)).map(move |channel| first + channel * size)
-    })
+    ((usize::from(slot.pitch) * size).max(1), usize::from(slot.channels) * size)
 }
 
-fn range(slot: &Slot) -> core::ops::Range<usize> {
-    slot.offset as usize..slot.end()
+fn bytes<'a>(arena: &'a [i8], slot: &Slot) -> Result<&'a [i8], RunError> {
+    let have_bytes = arena.len();
+    arena.get(slot.offset as usize..slot.end()).ok_or(RunError::ArenaTooSmall { need_bytes: slot.end(), have_bytes })
+}
+
+fn bytes_mut<'a>(arena: &'a mut [i8], slot: &Slot) -> Result<&'a mut [i8], RunError> {
+    let have_bytes = arena.len();
+    arena
+        .get_mut(slot.offset as usize..slot.end())
+        .ok_or(RunError::ArenaTooSmall { need_bytes: slot.end(), have_bytes })
 }
 
 fn check_length(port: &Port<'_>, have: usize) -> Result<(), RunError> {
@@ -154,5 +173,5 @@ fn check_s8(port: &Port<'_>) -> Result<(), RunError> {
 
 fn check_slice(port: &Port<'_>) -> Result<(), RunError> {
     check_s8(port)?;
-    if is_contiguous(&port.slot) { Ok(()) } else { Err(RunError::Strided { name: Name::new(port.name) }) }
+    if port.slot.is_contiguous() { Ok(()) } else { Err(RunError::Strided { name: Name::new(port.name) }) }
 }

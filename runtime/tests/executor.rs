@@ -76,7 +76,7 @@ const CHECKED: CheckedPlan<'static> = match PLAN.check() {
 
 /// What generated code does: the steps called directly on an arena of constant size.
 fn straight_line(arena: &mut Arena<32>, seed: u64, label: usize) -> Vec<i8> {
-    port::fill_noise(arena.bytes(), &PLAN.inputs[0], seed, 0);
+    port::fill_noise(arena.bytes(), &PLAN.inputs[0], seed, 0).expect("the port lies in the arena");
     let [Step::Conv(first), Step::Conv(second)] = &STEPS else { panic!("two convolutions") };
     kernels::conv::run(arena.bytes(), first, label);
     kernels::conv::run(arena.bytes(), second, 0);

@@ -14,7 +14,7 @@
 //! Tensors are NHWC with batch 1 and live in one arena of bytes. This is the only crate of the runtime with `unsafe`
 //! code: every entry point first asserts [`plan::Step::fits`], the bound that its raw pointers rely on.
 #![no_std]
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 pub use flowlet_plan as plan;

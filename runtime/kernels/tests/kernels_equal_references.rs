@@ -33,7 +33,11 @@ fn conv_equals_reference() {
     let mut random = Random(2);
     let mut constants = vec![0; CONSTANT_BYTES];
     let (mut cases, mut macs) = (0, 0);
-    let (goal, most) = if cfg!(miri) { (12, 3_000) } else { (4_000, 150_000) };
+    let (goal, most) = match (cfg!(miri), cfg!(debug_assertions)) {
+        (true, _) => (12, 3_000),
+        (false, true) => (1_000, 50_000),
+        (false, false) => (8_000, 150_000),
+    };
     while cases < goal {
         let table = table(&mut random);
         let step = cases::conv(&mut random, &mut constants, &table);
@@ -44,6 +48,12 @@ fn conv_equals_reference() {
         let before = arena(&mut random);
         let what = format!("case {cases}, row {row}: {:?}", Conv { weights: &[], multipliers: &[], ..step });
         compare(&before, |a| conv::run(a, &step, row), |b, a| conv::reference::run(b, a, &step, row), &what);
+        #[cfg(all(feature = "std", target_arch = "x86_64"))]
+        {
+            // SAFETY: the step fits, and the row is clamped as `run` does.
+            let scalar = |a: &mut [i8]| unsafe { conv::scalar::run(a.as_mut_ptr(), &step, row.min(step.rows() - 1)) };
+            compare(&before, scalar, |b, a| conv::reference::run(b, a, &step, row), &what);
+        }
         cases += 1;
         macs += step.macs();
     }

@@ -72,9 +72,8 @@ fn chosen_multipliers_are_near_the_real_ones() {
             let exact = 2.0 * r * libm::exp2(31.0 - f64::from(ls));
             assert!((f64::from(m) - exact).abs() <= 1.0, "{r} {ls} {m} {exact}");
             // Inside the accumulator's bound the result is within a step of the real product, half of it by rounding.
-            let bound = accumulator_bound(ls) as f64;
-            let acc = ((f64::from(random.next() as i32) / 2_147_483_648.0) * bound) as i32;
-            let acc = acc.clamp(1 - accumulator_bound(ls) as i32, (accumulator_bound(ls) - 1) as i32);
+            let limit = accumulator_bound(ls) - 1;
+            let acc = ((i64::from(random.next() as i32) * limit) >> 31) as i32;
             let want = f64::from(acc) * r;
             let stated = 0.5 + f64::from(acc).abs() * libm::exp2(f64::from(ls) - 32.0);
             let got = f64::from(requantise(acc, ls, m, 0));

@@ -8,6 +8,7 @@ use crate::table::lookup;
 ///
 /// # Safety
 /// `arena` must be valid for reads and writes of a number of bytes for which `step.fits(bytes)` holds.
+#[inline(never)]
 pub unsafe fn run(arena: *mut i8, step: &Add<'_>) {
     let channels = step.output.channels as usize;
     // SAFETY: `fits` puts each slot's span inside the arena, and the loops below stay inside the spans.

@@ -7,6 +7,8 @@
 
 pub mod reference;
 pub mod scalar;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+pub mod x86_avx2;
 
 use crate::plan::Conv;
 
@@ -21,5 +23,20 @@ pub fn run(arena: &mut [i8], step: &Conv<'_>, row: usize) {
     assert!(step.fits(arena.len()), "the convolution does not fit the arena");
     let last = step.rows() - 1;
     // SAFETY: the assertion is the callee's condition, and the row is clamped to the bank.
-    unsafe { scalar::run(arena.as_mut_ptr(), step, if row < last { row } else { last }) }
+    unsafe { best(arena.as_mut_ptr(), step, if row < last { row } else { last }) }
+}
+
+/// The fastest kernel that this processor runs; all give the same bits.
+///
+/// # Safety
+/// As [`scalar::run`].
+#[inline(always)]
+unsafe fn best(arena: *mut i8, step: &Conv<'_>, row: usize) {
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    if x86_avx2::is_available() {
+        // SAFETY: the caller's condition, and the processor was asked.
+        return unsafe { x86_avx2::run(arena, step, row) };
+    }
+    // SAFETY: the caller's condition.
+    unsafe { scalar::run(arena, step, row) }
 }

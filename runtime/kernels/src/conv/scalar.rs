@@ -17,6 +17,16 @@ const BLOCK: usize = 4;
 /// be less than `step.rows()`.
 #[inline(never)]
 pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, row: usize) {
+    // SAFETY: the same condition.
+    unsafe { body(arena, step, row) }
+}
+
+/// The kernel itself, to be compiled again for other instruction sets.
+///
+/// # Safety
+/// As [`run`].
+#[inline(always)]
+pub(super) unsafe fn body(arena: *mut i8, step: &Conv<'_>, row: usize) {
     let channels = step.output.channels as usize;
     // SAFETY: `fits` makes the bank `rows * channels` words long.
     let bias = unsafe { step.bias.as_ptr().add(4 * row * channels) };

@@ -7,6 +7,7 @@ use crate::table::lookup;
 ///
 /// # Safety
 /// `arena` must be valid for reads and writes of a number of bytes for which `step.fits(bytes)` holds.
+#[inline(never)]
 pub unsafe fn run(arena: *mut i8, step: &Map<'_>) {
     let channels = step.output.channels as usize;
     // SAFETY: `fits` puts both spans inside the arena.

@@ -6,6 +6,7 @@ use crate::plan::{Shuffle, ShuffleKind};
 ///
 /// # Safety
 /// `arena` must be valid for reads and writes of a number of bytes for which `step.fits(bytes)` holds.
+#[inline(never)]
 pub unsafe fn run(arena: *mut i8, step: &Shuffle) {
     let unshuffle = matches!(step.kind, ShuffleKind::PixelUnshuffle);
     let (small, large) = if unshuffle { (&step.output, &step.input) } else { (&step.input, &step.output) };
