@@ -12,5 +12,7 @@ pub mod compile;
 pub mod flq;
 pub mod interp;
 pub mod ir;
+pub mod lower;
 pub mod passes;
 pub mod quantize;
+pub mod target;

@@ -1,0 +1,154 @@
+//! Lowers a quantised graph for a target: `select` chooses kernels and packs constants, `plan_memory` gives every
+//! tensor an address, and the result is a plan that its own check has accepted.
+//!
+//! No step here may change a rounding: the same graph gives the same bytes on every target.
+
+mod allocate;
+mod draft;
+mod error;
+mod kernel;
+mod lowered;
+mod plan_memory;
+mod report;
+mod select;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+pub use error::{LowerError, Region};
+pub use kernel::{ConvKernel, Kernel};
+pub use lowered::{Lowered, LoweredPort, LoweredStep, OwnedPlan};
+pub use report::{MemoryReport, TensorRange, svg};
+pub use weights::Section;
+
+use crate::ir::{Graph, Remark, Stage, verify};
+use crate::target::Target;
+use draft::{Draft, DraftPort, View, Work};
+use flowlet_plan::{DType, Slot};
+use plan_memory::{Layout, Placed, plan_memory};
+
+/// Lowers a quantised graph. `model_hash` is the SHA-256 of the `.flq` that holds it.
+///
+/// # Errors
+/// A node that no kernel computes, a model that does not fit the target, or a graph that is not quantised.
+pub fn lower(graph: &Graph, model_hash: [u8; 32], target: &Target) -> Result<Lowered, LowerError> {
+    verify(graph, Stage::Quantized)?;
+    let draft = select::select(graph, target)?;
+    let layout = plan_memory(&draft);
+    let lowered = assemble(graph, model_hash, target, draft, &layout)?;
+    check_budget(&lowered)?;
+    lowered.with_plan(|plan| plan.check().map(|_| ()))?;
+    Ok(lowered)
+}
+
+fn assemble(
+    graph: &Graph,
+    model_hash: [u8; 32],
+    target: &Target,
+    draft: Draft,
+    layout: &Layout,
+) -> Result<Lowered, LowerError> {
+    let limit = |what: &str| LowerError::Unsupported {
+        node: graph.name.clone(),
+        op: "graph".to_owned(),
+        reason: format!("it has more {what} than a plan can count, which is 65535"),
+    };
+    if layout.steps.len() > usize::from(u16::MAX) {
+        return Err(limit("steps"));
+    }
+    if draft.tensors.len() > usize::from(u16::MAX) {
+        return Err(limit("tensors"));
+    }
+    let slot = |view: &View, tensor: usize, channel: usize| {
+        let place = layout.places[tensor];
+        Slot {
+            offset: (place.offset + channel) as u32,
+            height: view.shape.height,
+            width: view.shape.width,
+            channels: view.shape.channels,
+            pitch: if place.root == tensor { view.shape.channels } else { place.pitch },
+            dtype: DType::S8,
+            tensor: place.root as u16,
+        }
+    };
+    let own = |tensor: usize| View { tensor, shape: draft.tensors[tensor].shape };
+    let mut remarks = draft.remarks.clone();
+    let mut steps = Vec::with_capacity(layout.steps.len());
+    for placed in &layout.steps {
+        steps.push(match *placed {
+            Placed::Op(i) => {
+                let op = &draft.ops[i];
+                let Work::Kernel(kernel) = &op.work else { continue };
+                LoweredStep {
+                    kernel: kernel.clone(),
+                    inputs: op.reads.iter().map(|v| slot(v, v.tensor, 0)).collect(),
+                    output: slot(&own(op.write), op.write, 0),
+                    name: op.name.clone(),
+                    origin: op.origin.clone(),
+                    text: op.text.clone(),
+                }
+            }
+            Placed::Copy { op, part } => {
+                let op = &draft.ops[op];
+                let view = &op.reads[part];
+                let channel: usize = op.reads[..part].iter().map(|v| usize::from(v.shape.channels)).sum();
+                // A channel range of the concatenation: its pitch, whatever owns it.
+                let output = Slot { pitch: layout.places[op.write].pitch, ..slot(view, op.write, channel) };
+                let name = &draft.tensors[view.tensor].name;
+                remarks.push(Remark {
+                    pass: "plan_memory".to_owned(),
+                    node: op.origin.clone(),
+                    message: format!("'{name}' is copied into the concatenation ({} bytes)", view.shape.elements()),
+                });
+                LoweredStep {
+                    kernel: Kernel::Map { table: None },
+                    inputs: vec![slot(view, view.tensor, 0)],
+                    output,
+                    name: name.clone(),
+                    origin: op.origin.clone(),
+                    text: format!("copy of %{name} for {}", op.text),
+                }
+            }
+        });
+    }
+    let port = |p: &DraftPort| LoweredPort {
+        name: p.name.clone(),
+        slot: slot(&p.view, p.view.tensor, 0),
+        quant: p.quant,
+        unit: p.unit.clone(),
+    };
+    Ok(Lowered {
+        name: graph.name.clone(),
+        model_hash,
+        target: target.clone(),
+        parameters: graph.parameters(),
+        inputs: draft.inputs.iter().map(port).collect(),
+        indices: draft.indices.clone(),
+        outputs: draft.outputs.iter().map(port).collect(),
+        steps,
+        memory: report::build(&draft, layout),
+        arena_bytes: layout.arena_bytes,
+        meta: graph.meta.clone(),
+        remarks,
+        constants: draft.blob.names,
+        weights: draft.blob.bytes,
+    })
+}
+
+/// Longest list of names in a message.
+const LARGEST: usize = 5;
+
+fn check_budget(lowered: &Lowered) -> Result<(), LowerError> {
+    let exceeded = |region, need_bytes, limit: Option<usize>, mut all: Vec<(String, usize)>| match limit {
+        Some(have_bytes) if need_bytes > have_bytes => {
+            all.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+            all.truncate(LARGEST);
+            let target = lowered.target.name.to_string();
+            Err(LowerError::Budget { region, target, need_bytes, have_bytes, largest: all })
+        }
+        Some(_) | None => Ok(()),
+    };
+    let constants = lowered.constants.iter().map(|(name, section)| (name.clone(), section.len)).collect();
+    exceeded(Region::Flash, lowered.weights.len(), lowered.target.flash_bytes, constants)?;
+    exceeded(Region::Ram, lowered.arena_bytes, lowered.target.ram_bytes, lowered.memory.fullest())
+}

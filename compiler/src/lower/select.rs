@@ -1,0 +1,367 @@
+//! Chooses a kernel for every node and packs its constants: the first half of lowering.
+
+use super::draft::{Draft, DraftPort, Op as DraftOp, Shape, Tensor, View, Work};
+use super::weights::{bytes, ohwi, words};
+use super::{ConvKernel, Kernel, LowerError, Section};
+use crate::ir::{ConstStyle, ConvGeometry, Def, Graph, InputKind, Node, Op, Remark, ValueId, print};
+use crate::target::Target;
+use flowlet_plan::{Packing, RowKey, ShuffleKind};
+use std::collections::HashMap;
+
+/// Where a value lies, and what a reader must still do to it.
+#[derive(Clone, Copy)]
+struct Source {
+    view: View,
+    /// Nearest-neighbour factor that the reading convolution applies.
+    upsample: usize,
+    /// The value is `[1, C*H*W]` in ONNX order: only a fully connected layer can read it, as a kernel of HxW.
+    flat: bool,
+}
+
+pub(super) fn select(graph: &Graph, target: &Target) -> Result<Draft, LowerError> {
+    let lines: Vec<String> =
+        print(graph, ConstStyle::Blob).lines().filter(|l| l.starts_with("  %")).map(|l| l.trim().to_owned()).collect();
+    let mut selector = Selector { graph, target, draft: Draft::default(), sources: HashMap::new() };
+    selector.inputs()?;
+    for (node, line) in graph.nodes.iter().zip(lines) {
+        selector.node(node, line)?;
+    }
+    selector.outputs()?;
+    Ok(selector.draft)
+}
+
+struct Selector<'g> {
+    graph: &'g Graph,
+    target: &'g Target,
+    draft: Draft,
+    sources: HashMap<ValueId, Source>,
+}
+
+fn unsupported<T>(node: &Node, reason: impl Into<String>) -> Result<T, LowerError> {
+    Err(LowerError::Unsupported { node: node.origin.clone(), op: node.op.name().to_owned(), reason: reason.into() })
+}
+
+fn narrow(node: &Node, what: &str, value: usize) -> Result<u8, LowerError> {
+    u8::try_from(value).or_else(|_| unsupported(node, format!("{what} of {value} is larger than 255")))
+}
+
+impl Selector<'_> {
+    fn inputs(&mut self) -> Result<(), LowerError> {
+        for &id in &self.graph.inputs {
+            let value = self.graph.value(id);
+            if let Def::Input(InputKind::Index { count }) = value.def {
+                let count =
+                    u16::try_from(count).map_err(|_| port_error(&value.name, "an index has at most 65535 values"))?;
+                self.draft.indices.push((value.name.clone(), count));
+                continue;
+            }
+            let tensor = self.tensor(id, "input")?;
+            self.draft.tensors[tensor].port = true;
+            let port = self.port(id, self.sources[&id].view)?;
+            self.draft.inputs.push(port);
+        }
+        Ok(())
+    }
+
+    fn outputs(&mut self) -> Result<(), LowerError> {
+        for &id in &self.graph.outputs {
+            let name = &self.graph.value(id).name;
+            let source = self.sources.get(&id).ok_or_else(|| port_error(name, "the output is a constant"))?;
+            if source.flat {
+                return Err(port_error(name, "the output is a flattened picture; make the picture the output"));
+            }
+            let view = source.view;
+            let tensor = &mut self.draft.tensors[view.tensor];
+            (tensor.port, tensor.output) = (true, true);
+            let port = self.port(id, view)?;
+            self.draft.outputs.push(port);
+        }
+        Ok(())
+    }
+
+    fn port(&self, id: ValueId, view: View) -> Result<DraftPort, LowerError> {
+        let value = self.graph.value(id);
+        let quant = value
+            .ty
+            .quant
+            .ok_or_else(|| port_error(&value.name, "the port is not quantised: run 'flowlet quantize'"))?;
+        let unit = self.graph.meta(&format!("unit.{}", value.name)).unwrap_or_default().to_owned();
+        Ok(DraftPort { name: value.name.clone(), view, quant, unit })
+    }
+
+    /// A new tensor for a value.
+    fn tensor(&mut self, id: ValueId, op: &str) -> Result<usize, LowerError> {
+        let value = self.graph.value(id);
+        let shape = Shape::of(&value.ty.dims, &value.name, op)?;
+        let tensor = self.draft.tensors.len();
+        self.draft.tensors.push(Tensor { name: value.name.clone(), shape, port: false, output: false });
+        self.sources.insert(id, Source { view: View { tensor, shape }, upsample: 1, flat: false });
+        Ok(tensor)
+    }
+
+    fn push(&mut self, node: &Node, text: String, work: Work, reads: Vec<View>) -> Result<(), LowerError> {
+        let write = self.tensor(node.output, node.op.name())?;
+        let name = self.graph.value(node.output).name.clone();
+        self.draft.ops.push(DraftOp { work, reads, write, name, origin: node.origin.clone(), text });
+        Ok(())
+    }
+
+    fn source(&self, node: &Node, operand: usize) -> Result<Source, LowerError> {
+        match node.inputs.get(operand).and_then(|id| self.sources.get(id)) {
+            Some(source) => Ok(*source),
+            None => unsupported(node, format!("operand {operand} is a constant where a tensor is expected")),
+        }
+    }
+
+    /// An operand as it lies in memory.
+    fn view(&self, node: &Node, operand: usize) -> Result<View, LowerError> {
+        let source = self.source(node, operand)?;
+        if source.flat {
+            return unsupported(node, "only a fully connected layer can read a flattened picture");
+        }
+        Ok(source.view)
+    }
+
+    fn s8(&self, node: &Node, operand: usize) -> Result<&[i8], LowerError> {
+        match node.inputs.get(operand).and_then(|&id| self.graph.constant(id)?.as_s8()) {
+            Some(values) => Ok(values),
+            None => unsupported(node, format!("operand {operand} must be an s8 constant")),
+        }
+    }
+
+    fn i32(&self, node: &Node, operand: usize) -> Result<&[i32], LowerError> {
+        match node.inputs.get(operand).and_then(|&id| self.graph.constant(id)?.as_i32()) {
+            Some(values) => Ok(values),
+            None => unsupported(node, format!("operand {operand} must be an i32 constant")),
+        }
+    }
+
+    fn table(&mut self, node: &Node, operand: Option<usize>) -> Result<Option<Section>, LowerError> {
+        let Some(operand) = operand else { return Ok(None) };
+        let table = bytes(self.s8(node, operand)?);
+        Ok(Some(self.draft.blob.put(format!("{} table", node.origin), table)))
+    }
+
+    fn node(&mut self, node: &Node, text: String) -> Result<(), LowerError> {
+        match &node.op {
+            Op::QConv { .. } => self.conv(node, text),
+            Op::QAdd { params, table } => {
+                let reads = vec![self.view(node, 0)?, self.view(node, 1)?];
+                let table = self.table(node, table.then_some(2))?;
+                self.push(node, text, Work::Kernel(Kernel::Add { params: *params, table }), reads)
+            }
+            Op::QMap => {
+                let reads = vec![self.view(node, 0)?];
+                let table = self.table(node, Some(1))?;
+                self.push(node, text, Work::Kernel(Kernel::Map { table }), reads)
+            }
+            Op::PixelUnshuffle { block } => self.shuffle(node, text, *block, ShuffleKind::PixelUnshuffle),
+            Op::PixelShuffle { block } => self.shuffle(node, text, *block, ShuffleKind::PixelShuffle),
+            Op::Concat { axis: 1 } => {
+                let reads: Result<Vec<View>, LowerError> = (0..node.inputs.len()).map(|i| self.view(node, i)).collect();
+                self.push(node, text, Work::Join, reads?)
+            }
+            Op::Concat { axis } => {
+                unsupported(node, format!("only channels (axis 1) can be joined by placement, not axis {axis}"))
+            }
+            Op::Reshape { dims } => self.reshape(node, dims),
+            Op::Upsample { factor } => self.upsample(node, text, *factor),
+            Op::Conv(_)
+            | Op::Linear
+            | Op::Affine
+            | Op::MatMul
+            | Op::Add { .. }
+            | Op::Mul
+            | Op::Div
+            | Op::Pow
+            | Op::Unary(_)
+            | Op::Clip { .. }
+            | Op::Gather { .. }
+            | Op::Select
+            | Op::Transpose { .. }
+            | Op::Slice { .. }
+            | Op::Expand { .. }
+            | Op::Cast { .. }
+            | Op::ReduceMean { .. }
+            | Op::ReduceSum { .. }
+            | Op::Quantize
+            | Op::Dequantize => unsupported(node, "no kernel computes it; quantize the model again"),
+        }
+    }
+
+    fn shuffle(&mut self, node: &Node, text: String, block: usize, kind: ShuffleKind) -> Result<(), LowerError> {
+        let reads = vec![self.view(node, 0)?];
+        let block = narrow(node, "a block", block)?;
+        self.push(node, text, Work::Kernel(Kernel::Shuffle { block, kind }), reads)
+    }
+
+    fn conv(&mut self, node: &Node, text: String) -> Result<(), LowerError> {
+        let Op::QConv { geometry, left_shift, zero_point, indexed, residual, table } = &node.op else {
+            return unsupported(node, "not a quantised convolution");
+        };
+        let source = self.source(node, 0)?;
+        let weights = self.s8(node, 1)?;
+        let filter = match (&self.graph.ty(node.inputs[1]).dims[..], source.flat) {
+            (&[o, k], true) => {
+                let Shape { height, width, channels } = source.view.shape;
+                let filter = [o, channels.into(), height.into(), width.into()];
+                if filter[1] * filter[2] * filter[3] != k {
+                    return unsupported(node, "the weights do not fit the flattened picture");
+                }
+                filter
+            }
+            (&[o, k], false) => [o, k, 1, 1],
+            (&[o, i, kh, kw], false) => [o, i, kh, kw],
+            _ => return unsupported(node, "only a fully connected layer can read a flattened picture"),
+        };
+        let packed = match self.target.packing {
+            Packing::Ohwi => ohwi(weights, filter),
+        };
+        let (multipliers, bias) = (words(self.i32(node, 2)?), words(self.i32(node, 3)?));
+        let mut next = 4;
+        let mut operand = |present: bool| {
+            next += usize::from(present);
+            present.then(|| next - 1)
+        };
+        let row = match operand(*indexed) {
+            Some(key) => self.row(node, key)?,
+            None => RowKey::Fixed,
+        };
+        let mut reads = vec![source.view];
+        if let Some(skip) = operand(residual.is_some()) {
+            reads.push(self.view(node, skip)?);
+        }
+        let table_operand = operand(*table);
+        let table = self.table(node, table_operand)?;
+        let upsample = geometry.upsample * source.upsample;
+        if !(1..=2).contains(&upsample) {
+            return unsupported(node, format!("a convolution reads its input upsampled by 1 or 2, not by {upsample}"));
+        }
+        let blob = &mut self.draft.blob;
+        let kernel = ConvKernel {
+            kernel: [narrow(node, "a kernel", filter[2])?, narrow(node, "a kernel", filter[3])?],
+            stride: [narrow(node, "a stride", geometry.stride[0])?, narrow(node, "a stride", geometry.stride[1])?],
+            pad: [narrow(node, "a padding", geometry.pad[0])?, narrow(node, "a padding", geometry.pad[1])?],
+            upsample: upsample as u8,
+            input_zero_point: self.graph.ty(node.inputs[0]).quant.map_or(0, |q| q.zero_point),
+            weights: blob.put(format!("{} weights", node.origin), packed),
+            packing: self.target.packing,
+            multipliers: blob.put(format!("{} multipliers", node.origin), multipliers),
+            bias: blob.put(format!("{} bias", node.origin), bias),
+            row,
+            left_shift: *left_shift,
+            output_zero_point: *zero_point,
+            residual: *residual,
+            table,
+        };
+        self.push(node, text, Work::Kernel(Kernel::Conv(Box::new(kernel))), reads)
+    }
+
+    fn row(&self, node: &Node, operand: usize) -> Result<RowKey, LowerError> {
+        let name = &self.graph.value(node.inputs[operand]).name;
+        let number = self.draft.indices.iter().position(|(n, _)| n == name);
+        match number.map(u8::try_from) {
+            Some(Ok(number)) => Ok(RowKey::Index(number)),
+            Some(Err(_)) | None => {
+                unsupported(node, "its bias row must be selected by one of the first 256 index inputs")
+            }
+        }
+    }
+
+    fn reshape(&mut self, node: &Node, dims: &[usize]) -> Result<(), LowerError> {
+        let mut source = self.source(node, 0)?;
+        let from = source.view.shape;
+        if source.flat || source.upsample != 1 {
+            return unsupported(node, "a second reshape of a flattened or upsampled picture is not supported");
+        }
+        let shape = Shape::of(dims, &node.origin, "reshape");
+        // In NHWC the elements stay in place when the channels stay, or where NHWC and NCHW are one order on both sides.
+        let one_order = |s: Shape| s.channels == 1 || s.pixels() == 1;
+        match shape {
+            Ok(to) if to.channels == from.channels || (one_order(from) && one_order(to)) => source.view.shape = to,
+            Ok(to) if to.pixels() == 1 => source.flat = true,
+            Ok(_) => {
+                return unsupported(
+                    node,
+                    format!(
+                        "{:?} to {dims:?} moves elements in memory, where channels are innermost",
+                        self.graph.ty(node.inputs[0]).dims
+                    ),
+                );
+            }
+            Err(e) => return Err(e),
+        }
+        self.sources.insert(node.output, source);
+        Ok(())
+    }
+
+    /// Upsampling costs nothing where only convolutions read it; elsewhere it becomes a 1x1 convolution with the
+    /// identity, which is exact.
+    fn upsample(&mut self, node: &Node, text: String, factor: usize) -> Result<(), LowerError> {
+        let source = self.source(node, 0)?;
+        if factor == 1 {
+            self.sources.insert(node.output, source);
+            return Ok(());
+        }
+        if factor != 2 || source.upsample != 1 || source.flat {
+            return unsupported(
+                node,
+                "upsampling is by 2; write a larger factor as two nodes with a convolution between",
+            );
+        }
+        let id = node.output;
+        let folds = |reader: &Node| {
+            matches!(&reader.op, Op::QConv { geometry: ConvGeometry { upsample: 1, .. }, .. })
+                && !reader.inputs[1..].contains(&id)
+        };
+        let mut readers = self.graph.nodes.iter().filter(|n| n.inputs.contains(&id));
+        if readers.all(folds) && !self.graph.outputs.contains(&id) {
+            self.sources.insert(id, Source { upsample: 2, ..source });
+            return Ok(());
+        }
+        let message = "upsampled by a 1x1 convolution with the identity, because not only convolutions read it";
+        self.remark(node, message);
+        let kernel = self.identity(node, source.view.shape.channels.into());
+        self.push(node, text, Work::Kernel(kernel), vec![source.view])
+    }
+
+    /// `q - zp` in a weight of 64 and a multiplier of 1/64: every value comes out as it went in.
+    fn identity(&mut self, node: &Node, channels: usize) -> Kernel {
+        const GAIN: i8 = 64;
+        let zero_point = self.graph.ty(node.inputs[0]).quant.map_or(0, |q| q.zero_point);
+        let mut weights = vec![0u8; channels * channels];
+        weights.iter_mut().step_by(channels + 1).for_each(|w| *w = GAIN as u8);
+        // One doubling of 2^(31 - 6): 1/64 in the requantise law with a left shift of 1 is m = 2 * 2^(30 - 6).
+        let multiplier = 2 * (1 << 24);
+        let bias = -i32::from(GAIN) * i32::from(zero_point);
+        let blob = &mut self.draft.blob;
+        Kernel::Conv(Box::new(ConvKernel {
+            kernel: [1, 1],
+            stride: [1, 1],
+            pad: [0, 0],
+            upsample: 2,
+            input_zero_point: zero_point,
+            weights: blob.put(format!("identity of {channels} channels"), weights),
+            packing: self.target.packing,
+            multipliers: blob.put("identity multipliers", words(&vec![multiplier; channels])),
+            bias: blob.put("identity bias", words(&vec![bias; channels])),
+            row: RowKey::Fixed,
+            left_shift: 1,
+            output_zero_point: zero_point,
+            residual: None,
+            table: None,
+        }))
+    }
+
+    fn remark(&mut self, node: &Node, message: &str) {
+        self.draft.remarks.push(Remark {
+            pass: "select_kernels".to_owned(),
+            node: node.origin.clone(),
+            message: message.to_owned(),
+        });
+    }
+}
+
+fn port_error(name: &str, reason: &str) -> LowerError {
+    LowerError::Unsupported { node: name.to_owned(), op: "port".to_owned(), reason: reason.to_owned() }
+}

@@ -1,0 +1,260 @@
+//! Lowered graphs against the interpreter, and the memory planner against its rules.
+
+use super::*;
+use crate::interp;
+use crate::ir::{Tensor, parse};
+use flowlet_kernels::{add, conv, map, shuffle};
+use flowlet_plan::{Plan, RowKey, Step};
+
+mod random;
+
+/// The start of every text: one s8 picture of 4 channels and a label.
+const HEAD: &str = r#"graph "t" (%x: s8[1,4,6,6] q(0.5,-3), %label: i64[1] index(3)) -> (%y) {
+  meta "unit.x" = "standard deviations"
+  const @m4: i32[4] = splat 90000000
+  const @m8: i32[8] = splat 80000000
+  const @b4: i32[1,4] = random 5
+  const @b8: i32[1,8] = random 6
+  const @b8l: i32[3,8] = random 7
+  const @w3: s8[8,4,3,3] = random 1
+  const @w1: s8[4,8,1,1] = random 2
+  const @w4: s8[4,4,3,3] = random 3
+  const @table: s8[256] = random 4
+"#;
+
+pub(super) fn graph(body: &str) -> Graph {
+    let graph = parse(&format!("{HEAD}{body}}}\n"), &[]).unwrap();
+    verify(&graph, Stage::Quantized).unwrap();
+    graph
+}
+
+fn lowered(body: &str) -> Lowered {
+    lower(&graph(body), [7; 32], &Target::host()).unwrap()
+}
+
+/// `[1, C, H, W]` in ONNX order to NHWC bytes.
+fn nhwc(tensor: &Tensor) -> Vec<i8> {
+    let values = tensor.as_s8().unwrap();
+    let channels = tensor.dims[1];
+    let pixels = values.len() / channels;
+    (0..values.len()).map(|i| values[i % channels * pixels + i / channels]).collect()
+}
+
+/// Runs every step in order, as the executor does.
+pub(super) fn execute(plan: &Plan<'_>, arena: &mut [i8], indices: &[usize]) {
+    for step in plan.steps {
+        match step {
+            Step::Conv(s) => {
+                let row = match s.row {
+                    RowKey::Fixed | RowKey::Iteration => 0,
+                    RowKey::Index(n) => indices[usize::from(n)],
+                };
+                conv::run(arena, s, row);
+            }
+            Step::Add(s) => add::run(arena, s),
+            Step::Map(s) => map::run(arena, s),
+            Step::Shuffle(s) => shuffle::run(arena, s),
+        }
+    }
+}
+
+/// Same bytes from the interpreter and from the plan, for a few inputs.
+pub(super) fn equal(graph: &Graph) -> Lowered {
+    let lowered = lower(graph, [7; 32], &Target::host()).unwrap();
+    lowered.with_plan(|plan| {
+        for seed in 0..3 {
+            let inputs: Vec<Tensor> = graph
+                .inputs
+                .iter()
+                .map(|&id| match graph.ty(id) {
+                    ty if ty.quant.is_none() => Tensor::i64(&[1], vec![seed as i64]),
+                    ty => {
+                        let spread = |i: usize| (((i * 37 + seed * 101) * 2_654_435_761) >> 7) as i8;
+                        Tensor::s8(&ty.dims, (0..ty.elements()).map(spread).collect())
+                    }
+                })
+                .collect();
+            let expected = interp::run(graph, &inputs).unwrap();
+            let mut arena = vec![0x55i8; lowered.arena_bytes];
+            let tensors = inputs.iter().filter(|t| t.as_s8().is_some());
+            for (port, tensor) in plan.inputs.iter().zip(tensors) {
+                arena[port.slot.offset as usize..port.slot.end()].copy_from_slice(&nhwc(tensor));
+            }
+            execute(&plan, &mut arena, &vec![seed; plan.indices.len()]);
+            for (port, tensor) in plan.outputs.iter().zip(&expected) {
+                assert_eq!(port.slot.pitch, port.slot.channels);
+                assert_eq!(arena[port.slot.offset as usize..port.slot.end()], nhwc(tensor), "output {}", port.name);
+            }
+        }
+    });
+    lowered
+}
+
+const RESIDUAL: &str = r#"
+  %c = qconv %x, @w3, @m8, @b8l, %label {pad=[1,1,1,1], left_shift=1, zero_point=5, indexed=1} : s8[1,8,6,6] q(0.5,5) from "net/conv1"
+  %y = qconv %c, @w1, @m4, @b4, %x, @table {left_shift=1, zero_point=-7, residual=[9000,8000,1000,14], table=1} : s8[1,4,6,6] q(0.25,1) from "net/conv2"
+"#;
+
+#[test]
+fn a_residual_is_added_in_place_of_its_operand() {
+    let lowered = equal(&graph(RESIDUAL));
+    assert_eq!(lowered.steps.len(), 2);
+    assert_eq!(lowered.steps[1].output.offset, lowered.steps[1].inputs[1].offset);
+    assert_eq!(lowered.arena_bytes, (4 + 8) * 36);
+    assert_eq!(lowered.arena_bytes, lowered.memory.lower_bound_bytes.next_multiple_of(16));
+    assert_eq!(lowered.memory.tensors[2].over.as_deref(), Some("x"));
+    assert_eq!(lowered.macs(), 36 * (8 * 36 + 32));
+    lowered.with_plan(|plan| assert_eq!(plan.macs(), lowered.macs()));
+}
+
+#[test]
+fn operands_of_a_concatenation_are_written_into_it() {
+    let lowered = equal(&graph(
+        r#"
+  %a = qconv %x, @w4, @m4, @b4 {pad=[1,1,1,1], left_shift=1, zero_point=0} : s8[1,4,6,6] q(0.5,0) from "a"
+  %b = qconv %a, @w4, @m4, @b4 {pad=[1,1,1,1], left_shift=1, zero_point=0} : s8[1,4,6,6] q(0.5,0) from "b"
+  %cat = concat %b, %a {axis=1} : s8[1,8,6,6] q(0.5,0) from "cat"
+  %y = qconv %cat, @w1, @m4, @b4 {left_shift=1, zero_point=0} : s8[1,4,6,6] q(0.5,0) from "y"
+"#,
+    ));
+    assert_eq!(lowered.steps.len(), 3, "no copy");
+    let (a, b) = (lowered.steps[0].output, lowered.steps[1].output);
+    assert_eq!((a.pitch, b.pitch, a.tensor), (8, 8, b.tensor));
+    assert_eq!(a.offset, b.offset + 4, "in the order of the operands");
+}
+
+#[test]
+fn an_input_or_a_repeated_operand_is_copied() {
+    let lowered = equal(&graph(
+        r#"
+  %a = qmap %x, @table : s8[1,4,6,6] q(0.5,-3) from "a"
+  %cat = concat %x, %a, %a {axis=1} : s8[1,12,6,6] q(0.5,-3) from "cat"
+  %y = qmap %cat, @table : s8[1,12,6,6] q(0.5,-3) from "y"
+"#,
+    ));
+    let copies = lowered.remarks.iter().filter(|r| r.pass == "plan_memory").count();
+    assert_eq!((lowered.steps.len(), copies), (4, 2));
+}
+
+#[test]
+fn concatenations_nest() {
+    let lowered = equal(&graph(
+        r#"
+  %a = qconv %x, @w4, @m4, @b4 {pad=[1,1,1,1], left_shift=1, zero_point=0} : s8[1,4,6,6] q(0.5,0) from "a"
+  %b = qconv %a, @w4, @m4, @b4 {pad=[1,1,1,1], left_shift=1, zero_point=0} : s8[1,4,6,6] q(0.5,0) from "b"
+  %ab = concat %a, %b {axis=1} : s8[1,8,6,6] q(0.5,0) from "ab"
+  %c = qconv %ab, @w1, @m4, @b4 {left_shift=1, zero_point=0} : s8[1,4,6,6] q(0.5,0) from "c"
+  %abc = concat %c, %ab {axis=1} : s8[1,12,6,6] q(0.5,0) from "abc"
+  %y = qmap %abc, @table : s8[1,12,6,6] q(0.5,0) from "y"
+"#,
+    ));
+    assert_eq!((lowered.steps.len(), lowered.arena_bytes), (4, 4 * 36 + 12 * 36));
+}
+
+#[test]
+fn upsampling_joins_the_convolutions_that_read_it() {
+    let lowered = equal(&graph(
+        r#"
+  %u = upsample %x {factor=2} : s8[1,4,12,12] q(0.5,-3) from "up"
+  %y = qconv %u, @w4, @m4, @b4 {pad=[1,1,1,1], left_shift=1, zero_point=0} : s8[1,4,12,12] q(0.5,0) from "y"
+"#,
+    ));
+    assert_eq!(lowered.steps.len(), 1);
+    lowered.with_plan(|plan| assert!(matches!(plan.steps[0], Step::Conv(c) if c.upsample == 2)));
+}
+
+#[test]
+fn upsampling_for_other_readers_is_an_exact_convolution() {
+    let lowered = equal(&graph(
+        r#"
+  %u = upsample %x {factor=2} : s8[1,4,12,12] q(0.5,-3) from "up"
+  %y = qadd %u, %u {params=[100,200,7,8]} : s8[1,4,12,12] q(0.5,-3) from "y"
+"#,
+    ));
+    assert_eq!((lowered.steps.len(), lowered.remarks[0].node.as_str()), (2, "up"));
+}
+
+#[test]
+fn shuffles_and_sums() {
+    equal(&graph(
+        r#"
+  %s = pixel_unshuffle %x {block=2} : s8[1,16,3,3] q(0.5,-3) from "s"
+  %t = qmap %s, @table : s8[1,16,3,3] q(0.5,-3) from "t"
+  %p = pixel_shuffle %t {block=2} : s8[1,4,6,6] q(0.5,-3) from "p"
+  %y = qadd %p, %x, @table {params=[300,-200,77,9], table=1} : s8[1,4,6,6] q(0.5,-3) from "y"
+"#,
+    ));
+}
+
+#[test]
+fn a_flattened_picture_feeds_a_linear_layer() {
+    let lowered = equal(&graph(
+        r#"
+  const @fc: s8[8,144] = random 11
+  %f = reshape %x {dims=[1,144]} : s8[1,144] q(0.5,-3) from "flatten"
+  %h = qconv %f, @fc, @m8, @b8l, %label {left_shift=1, zero_point=0, indexed=1} : s8[1,8] q(0.5,0) from "fc"
+  %r = reshape %h {dims=[1,8,1,1]} : s8[1,8,1,1] q(0.5,0) from "r"
+  %y = qconv %r, @w1, @m4, @b4 {left_shift=1, zero_point=0} : s8[1,4,1,1] q(0.5,0) from "y"
+"#,
+    ));
+    assert_eq!(lowered.steps.len(), 2);
+}
+
+#[test]
+fn stride_and_uneven_padding() {
+    equal(&graph(
+        r#"
+  %y = qconv %x, @w4, @m4, @b4 {stride=[2,2], pad=[0,0,1,1], left_shift=1, zero_point=0} : s8[1,4,3,3] q(0.5,0) from "y"
+"#,
+    ));
+}
+
+#[test]
+fn what_cannot_be_lowered_is_named() {
+    let error = |body: &str| lower(&graph(body), [0; 32], &Target::host()).unwrap_err().to_string();
+    let message = error("  %y = concat %x, %x {axis=2} : s8[1,4,12,6] q(0.5,-3) from \"net/cat\"\n");
+    assert!(message.starts_with("node 'net/cat' (concat): only channels"), "{message}");
+    let message = error("  %y = reshape %x {dims=[1,6,4,6]} : s8[1,6,4,6] q(0.5,-3) from \"net/view\"\n");
+    assert!(message.contains("[1, 4, 6, 6] to [1, 6, 4, 6] moves elements"), "{message}");
+    let message = error("  %y = upsample %x {factor=3} : s8[1,4,18,18] q(0.5,-3) from \"net/up\"\n");
+    assert!(message.contains("upsampling is by 2"), "{message}");
+}
+
+#[test]
+fn a_model_that_does_not_fit_says_by_how_much() {
+    let small = Target { ram_bytes: Some(400), flash_bytes: Some(100), name: "chip".into(), ..Target::host() };
+    let message = lower(&graph(RESIDUAL), [0; 32], &small).unwrap_err().to_string();
+    assert!(message.contains("chip: weights need"), "{message}");
+    let small = Target { flash_bytes: None, ..small };
+    let message = lower(&graph(RESIDUAL), [0; 32], &small).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "the model does not fit chip: the arena needs 432 bytes of RAM and the part has 400, 32 too few; \
+         the largest are c (288), x (144)"
+    );
+}
+
+#[test]
+fn every_target_gives_the_same_plan() {
+    let host = lowered(RESIDUAL);
+    for target in crate::target::TARGETS {
+        let other = lower(&graph(RESIDUAL), [7; 32], target).unwrap();
+        assert_eq!((&other.steps, &other.weights), (&host.steps, &host.weights), "{}", target.name);
+    }
+}
+
+#[test]
+fn reports_are_readable() {
+    let lowered = lowered(RESIDUAL);
+    assert_eq!(
+        lowered.memory.table(),
+        "arena 432 bytes; no layout of these steps needs less than 432 (0.0 % above)\n  \
+         offset    bytes     steps  tensor\n     \
+         288      144     in..1  x\n       \
+         0      288      0..1  c\n     \
+         288      144    1..end  y (in place of x)\n"
+    );
+    let picture = svg(&lowered.memory);
+    assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
+    assert_eq!(picture.matches("<rect ").count(), 4);
+}

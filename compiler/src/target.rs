@@ -1,0 +1,106 @@
+//! What a model is lowered for. A target is named by the user, never guessed from a triple: two chips that share a
+//! triple may differ in kernels, memories and sections.
+
+use flowlet_plan::Packing;
+use std::borrow::Cow;
+
+/// A chip, or a family of hosts: its kernels and its memories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The name to give to `--target` and to `flowlet_build::Model::target`.
+    pub name: Cow<'static, str>,
+    /// The Rust target that the generated code is built with; `None` when any will do.
+    pub triple: Option<Cow<'static, str>>,
+    /// Value of `target_arch` that the generated code insists on; `None` when any will do.
+    pub arch: Option<Cow<'static, str>>,
+    /// Order of the weights that the chosen convolution kernel reads.
+    pub packing: Packing,
+    /// Linker section of the weights; `None` leaves them to the compiler and the generated code without attributes.
+    pub weights_section: Option<Cow<'static, str>>,
+    /// Flash of the part in bytes, if it is limited. Program and weights share it.
+    pub flash_bytes: Option<usize>,
+    /// RAM of the part in bytes, if it is limited. Arena, stack and the program's own data share it.
+    pub ram_bytes: Option<usize>,
+    /// Cargo features of `flowlet` whose kernels the plan uses; without them the generated code does not compile.
+    pub features: &'static [&'static str],
+}
+
+const SCALAR: Target = Target {
+    name: Cow::Borrowed("host"),
+    triple: None,
+    arch: None,
+    packing: Packing::Ohwi,
+    weights_section: None,
+    flash_bytes: None,
+    ram_bytes: None,
+    features: &[],
+};
+
+/// The section of weights on microcontrollers. It begins with `.rodata.`, so that every linker script that collects
+/// read-only data places it in flash, and one that knows the name can place it elsewhere.
+const WEIGHTS_SECTION: Option<Cow<'static, str>> = Some(Cow::Borrowed(".rodata.flowlet"));
+
+/// The built-in targets.
+pub const TARGETS: &[Target] = &[
+    SCALAR,
+    Target {
+        name: Cow::Borrowed("qemu-mps2-an386"),
+        triple: Some(Cow::Borrowed("thumbv7em-none-eabihf")),
+        arch: Some(Cow::Borrowed("arm")),
+        weights_section: WEIGHTS_SECTION,
+        flash_bytes: Some(1024 * 1024),
+        ram_bytes: Some(256 * 1024),
+        ..SCALAR
+    },
+    Target {
+        name: Cow::Borrowed("cortex-m0"),
+        triple: Some(Cow::Borrowed("thumbv6m-none-eabi")),
+        arch: Some(Cow::Borrowed("arm")),
+        weights_section: WEIGHTS_SECTION,
+        ..SCALAR
+    },
+    Target {
+        name: Cow::Borrowed("riscv32imac"),
+        triple: Some(Cow::Borrowed("riscv32imac-unknown-none-elf")),
+        arch: Some(Cow::Borrowed("riscv32")),
+        weights_section: WEIGHTS_SECTION,
+        ..SCALAR
+    },
+];
+
+/// A name that no built-in target has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownTarget {
+    /// The name given.
+    pub name: String,
+}
+
+impl std::fmt::Display for UnknownTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let known: Vec<&str> = TARGETS.iter().map(|t| t.name.as_ref()).collect();
+        write!(f, "there is no target '{}'; known are {}", self.name, known.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownTarget {}
+
+impl Target {
+    /// Any machine: the portable kernels, no limits and no sections.
+    pub fn host() -> Target {
+        SCALAR
+    }
+
+    /// The built-in target with this name.
+    ///
+    /// # Errors
+    /// An unknown name; the message lists the known ones.
+    ///
+    /// ```
+    /// use flowlet_compiler::target::Target;
+    /// assert_eq!(Target::named("qemu-mps2-an386").map(|t| t.ram_bytes), Ok(Some(256 * 1024)));
+    /// assert!(Target::named("toaster").unwrap_err().to_string().contains("known are host, "));
+    /// ```
+    pub fn named(name: &str) -> Result<Target, UnknownTarget> {
+        TARGETS.iter().find(|t| t.name == name).cloned().ok_or_else(|| UnknownTarget { name: name.to_owned() })
+    }
+}
