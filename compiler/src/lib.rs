@@ -8,6 +8,7 @@
 //! This crate knows no ONNX; `flowlet-onnx` is the importer.
 #![forbid(unsafe_code)]
 
+pub mod codegen;
 pub mod compile;
 pub mod flq;
 pub mod interp;

@@ -1,0 +1,274 @@
+//! The data: steps, ports and the plan.
+
+use super::{lines, names, one_line};
+use crate::lower::{Kernel, Lowered, LoweredPort, LoweredStep, Section};
+use flowlet_plan::{AddParams, Packing, RowKey, ShuffleKind, Slot};
+use std::fmt::Write;
+
+/// Functions that make the data short.
+pub(super) fn helpers(out: &mut String, lowered: &Lowered) {
+    let convs = lowered.steps.iter().any(|s| matches!(s.kernel, Kernel::Conv(_)));
+    let tables = lowered.steps.iter().any(|s| table_of(&s.kernel).is_some());
+    let sums = lowered.steps.iter().any(|s| match &s.kernel {
+        Kernel::Conv(conv) => conv.residual.is_some(),
+        Kernel::Add { .. } => true,
+        Kernel::Map { .. } | Kernel::Shuffle { .. } => false,
+    });
+    if convs {
+        out.push_str(
+            "/// A constant of the model.
+const fn bytes(offset: usize, len: usize) -> &'static [u8] {
+    WEIGHTS.0.split_at(offset).1.split_at(len).0
+}
+
+",
+        );
+    }
+    if tables {
+        out.push_str(
+            "/// A function of s8, tabulated.
+const fn table(offset: usize) -> plan::Table<'static> {
+    match WEIGHTS.0.split_at(offset).1.first_chunk() {
+        Some(table) => table,
+        None => panic!(\"the weights are too short\"),
+    }
+}
+
+",
+        );
+    }
+    out.push_str(
+        "/// A tensor of `[height, width, channels]`, with `pitch` bytes from pixel to pixel.
+const fn slot(offset: u32, dims: [u16; 3], pitch: u16, tensor: u16) -> plan::Slot {
+    let [height, width, channels] = dims;
+    let dtype = plan::DType::S8;
+    plan::Slot {
+        offset,
+        height,
+        width,
+        channels,
+        pitch,
+        dtype,
+        tensor,
+    }
+}
+
+",
+    );
+    if sums {
+        out.push_str(
+            "/// Constants of the sum `(a * ma + b * mb + c) >> shift`.
+const fn sum(ma: i16, mb: i16, c: i32, shift: u8) -> plan::AddParams {
+    plan::AddParams { ma, mb, c, shift }
+}
+
+",
+        );
+    }
+}
+
+fn table_of(kernel: &Kernel) -> Option<Section> {
+    match kernel {
+        Kernel::Conv(conv) => conv.table,
+        Kernel::Add { table, .. } | Kernel::Map { table } => *table,
+        Kernel::Shuffle { .. } => None,
+    }
+}
+
+fn slot(s: &Slot) -> String {
+    format!("slot({}, [{}, {}, {}], {}, {})", s.offset, s.height, s.width, s.channels, s.pitch, s.tensor)
+}
+
+fn bytes(s: Section) -> String {
+    format!("bytes({}, {})", s.offset, s.len)
+}
+
+fn table(s: Option<Section>) -> String {
+    s.map_or("None".to_owned(), |s| format!("Some(table({}))", s.offset))
+}
+
+fn sum(p: &AddParams) -> String {
+    format!("sum({}, {}, {}, {})", p.ma, p.mb, p.c, p.shift)
+}
+
+/// Name of the static of a port: `INPUT_NOISE`.
+pub(super) fn port_static(kind: &str, method: &str) -> String {
+    format!("{kind}_{}", names::screaming(method))
+}
+
+pub(super) fn ports(out: &mut String, lowered: &Lowered) {
+    let names = super::model::port_names(lowered);
+    for (kind, ports, methods) in
+        [("INPUT", &lowered.inputs, &names.inputs), ("OUTPUT", &lowered.outputs, &names.outputs)]
+    {
+        for (port, method) in ports.iter().zip(methods) {
+            self::port(out, &port_static(kind, method), port);
+        }
+    }
+}
+
+fn port(out: &mut String, name: &str, port: &LoweredPort) {
+    let inverse_scale = port.borrow().inverse_scale;
+    lines!(out, "static {name}: plan::Port<'static> = plan::Port {{");
+    lines!(out, "    name: {:?},", port.name);
+    lines!(out, "    slot: {},", slot(&port.slot));
+    lines!(out, "    quant: plan::Quant {{");
+    lines!(out, "        scale: {:?},", port.quant.scale);
+    lines!(out, "        zero_point: {},", port.quant.zero_point);
+    lines!(out, "    }},");
+    lines!(out, "    inverse_scale: {inverse_scale:?},");
+    lines!(out, "    unit: {:?},", port.unit);
+    lines!(out, "}};");
+    lines!(out, "");
+}
+
+pub(super) fn steps(out: &mut String, lowered: &Lowered) {
+    for (i, step) in lowered.steps.iter().enumerate() {
+        lines!(out, "// {}", one_line(&step.text));
+        self::step(out, i, step);
+        lines!(out, "");
+    }
+}
+
+fn step(out: &mut String, i: usize, step: &LoweredStep) {
+    let (first, second) = (step.inputs.first(), step.inputs.get(1));
+    let input = first.map_or_else(String::new, slot);
+    let other = second.map_or_else(String::new, slot);
+    let output = slot(&step.output);
+    match &step.kernel {
+        Kernel::Conv(c) => {
+            lines!(out, "static STEP_{i}: plan::Conv<'static> = plan::Conv {{");
+            lines!(out, "    input: {input},");
+            lines!(out, "    output: {output},");
+            lines!(out, "    kernel: {:?},", c.kernel);
+            lines!(out, "    stride: {:?},", c.stride);
+            lines!(out, "    pad: {:?},", c.pad);
+            lines!(out, "    upsample: {},", c.upsample);
+            lines!(out, "    input_zero_point: {},", c.input_zero_point);
+            lines!(out, "    weights: {},", bytes(c.weights));
+            lines!(out, "    packing: plan::Packing::{},", packing(c.packing));
+            lines!(out, "    multipliers: {},", bytes(c.multipliers));
+            lines!(out, "    bias: {},", bytes(c.bias));
+            lines!(out, "    row: plan::RowKey::{},", row(c.row));
+            lines!(out, "    left_shift: {},", c.left_shift);
+            lines!(out, "    output_zero_point: {},", c.output_zero_point);
+            match &c.residual {
+                None => lines!(out, "    residual: None,"),
+                Some(params) => {
+                    lines!(out, "    residual: Some(plan::Residual {{");
+                    lines!(out, "        slot: {other},");
+                    lines!(out, "        params: {},", sum(params));
+                    lines!(out, "    }}),");
+                }
+            }
+            lines!(out, "    table: {},", table(c.table));
+        }
+        Kernel::Add { params, table: t } => {
+            lines!(out, "static STEP_{i}: plan::Add<'static> = plan::Add {{");
+            lines!(out, "    a: {input},");
+            lines!(out, "    b: {other},");
+            lines!(out, "    output: {output},");
+            lines!(out, "    params: {},", sum(params));
+            lines!(out, "    table: {},", table(*t));
+        }
+        Kernel::Map { table: t } => {
+            lines!(out, "static STEP_{i}: plan::Map<'static> = plan::Map {{");
+            lines!(out, "    input: {input},");
+            lines!(out, "    output: {output},");
+            lines!(out, "    table: {},", table(*t));
+        }
+        Kernel::Shuffle { block, kind } => {
+            lines!(out, "static STEP_{i}: plan::Shuffle = plan::Shuffle {{");
+            lines!(out, "    input: {input},");
+            lines!(out, "    output: {output},");
+            lines!(out, "    block: {block},");
+            lines!(out, "    kind: plan::ShuffleKind::{},", shuffle_kind(*kind));
+        }
+    }
+    lines!(out, "}};");
+}
+
+fn packing(packing: Packing) -> &'static str {
+    match packing {
+        Packing::Ohwi => "Ohwi",
+    }
+}
+
+fn row(row: RowKey) -> String {
+    match row {
+        RowKey::Fixed => "Fixed".to_owned(),
+        RowKey::Index(n) => format!("Index({n})"),
+        RowKey::Iteration => "Iteration".to_owned(),
+    }
+}
+
+fn shuffle_kind(kind: ShuffleKind) -> &'static str {
+    match kind {
+        ShuffleKind::PixelUnshuffle => "PixelUnshuffle",
+        ShuffleKind::PixelShuffle => "PixelShuffle",
+    }
+}
+
+pub(super) fn plan(out: &mut String, lowered: &Lowered) {
+    let names = super::model::port_names(lowered);
+    let list =
+        |kind: &str, methods: &[String]| methods.iter().map(|m| port_static(kind, m)).collect::<Vec<_>>().join(", ");
+    let hash: Vec<String> = lowered.model_hash.iter().map(|b| format!("0x{b:02x}")).collect();
+    lines!(out, "/// The same model as data, for the executor. What nothing names takes no flash.");
+    lines!(out, "#[allow(dead_code)]");
+    lines!(out, "pub static PLAN: plan::Plan<'static> = plan::Plan {{");
+    lines!(out, "    version: plan::PLAN_VERSION,");
+    lines!(out, "    name: {:?},", lowered.name);
+    lines!(out, "    model_hash: [");
+    for row in hash.chunks(15) {
+        lines!(out, "        {},", row.join(", "));
+    }
+    lines!(out, "    ],");
+    lines!(out, "    arena_bytes: {},", lowered.arena_bytes);
+    lines!(out, "    state: None,");
+    lines!(out, "    inputs: &[{}],", list("INPUT", &names.inputs));
+    match &lowered.indices[..] {
+        [] => lines!(out, "    indices: &[],"),
+        [(name, count)] => {
+            lines!(out, "    indices: &[plan::Index {{");
+            lines!(out, "        name: {name:?},");
+            lines!(out, "        count: {count},");
+            lines!(out, "    }}],");
+        }
+        several => {
+            lines!(out, "    indices: &[");
+            for (name, count) in several {
+                lines!(out, "        plan::Index {{");
+                lines!(out, "            name: {name:?},");
+                lines!(out, "            count: {count},");
+                lines!(out, "        }},");
+            }
+            lines!(out, "    ],");
+        }
+    }
+    lines!(out, "    outputs: &[{}],", list("OUTPUT", &names.outputs));
+    lines!(out, "    graphs: &[plan::Graph {{");
+    lines!(out, "        name: {:?},", Lowered::ENTRY);
+    lines!(out, "        first: 0,");
+    lines!(out, "        len: {},", lowered.steps.len());
+    lines!(out, "        iterations: 1,");
+    lines!(out, "    }}],");
+    lines!(out, "    steps: &[");
+    for (i, step) in lowered.steps.iter().enumerate() {
+        let variant = names::camel(step.kernel.name());
+        lines!(out, "        plan::Step::{variant}(STEP_{i}),");
+    }
+    lines!(out, "    ],");
+    lines!(out, "    exactness: plan::Exactness::Exact,");
+    lines!(out, "}};");
+    lines!(out, "");
+    lines!(
+        out,
+        "// Proved here: every tensor inside the arena, written before it is read, and not overwritten between."
+    );
+    lines!(out, "#[allow(long_running_const_eval)]");
+    lines!(out, "const _: () = assert!(");
+    lines!(out, "    PLAN.check().is_ok(),");
+    lines!(out, "    \"this runtime refuses the plan: build the model again\"");
+    lines!(out, ");");
+}
