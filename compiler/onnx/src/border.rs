@@ -27,8 +27,7 @@ pub(crate) fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
 /// Shapes and types the model. Not decluttered: that would rewrite the operations we look for.
 pub(crate) fn typed_model(proto: &ModelProto) -> Result<TypedModel, ImportError> {
     let failed = |e: tract_onnx::prelude::TractError| ImportError::Library { node: None, message: format!("{e:#}") };
-    let framework = tract_onnx::onnx().with_ignore_value_info(true);
-    let model = framework.model_for_proto_model(proto).map_err(failed)?;
+    let model = crate::guard::framework().model_for_proto_model(proto).map_err(failed)?;
     model.into_typed().map_err(failed)
 }
 

@@ -5,15 +5,14 @@ use crate::proto_check::stored_tensors;
 use std::collections::HashSet;
 use tract_onnx::pb::{GraphProto, TensorProto, tensor_proto::DataType};
 
-/// Checks all stored tensors. A scalar that only bounds a clamp may be infinite: it means that there is no bound.
+/// Checks all stored tensors. One number that only bounds clamps may be infinite: it means that there is no bound.
 pub(crate) fn check_finite(graph: &GraphProto) -> Result<(), ImportError> {
-    let mut bounds: HashSet<&str> = HashSet::new();
-    let mut others: HashSet<&str> = HashSet::new();
+    let mut read: HashSet<&str> = HashSet::new();
     for node in &graph.node {
-        let clamps = ["Clip", "Min", "Max"].contains(&node.op_type.as_str());
-        for (i, input) in node.input.iter().enumerate() {
-            let set = if clamps && (i > 0 || node.op_type != "Clip") { &mut bounds } else { &mut others };
-            set.insert(input);
+        match node.op_type.as_str() {
+            "Min" | "Max" => {}
+            "Clip" => read.extend(node.input.first().map(String::as_str)),
+            _ => read.extend(node.input.iter().map(String::as_str)),
         }
     }
     let constant_output = |name: &str| {
@@ -23,8 +22,8 @@ pub(crate) fn check_finite(graph: &GraphProto) -> Result<(), ImportError> {
     for (name, tensor) in stored_tensors(graph) {
         if let Some((index, value)) = first_non_finite(tensor) {
             let read_as = constant_output(name);
-            let bound = bounds.contains(read_as.as_str()) && !others.contains(read_as.as_str());
-            if value.is_nan() || !bound || tensor.dims.iter().product::<i64>() != 1 {
+            let bound = tensor.dims.iter().product::<i64>() == 1 && !read.contains(read_as.as_str());
+            if value.is_nan() || !bound {
                 return Err(ImportError::NonFinite { tensor: name.to_owned(), index, value });
             }
         }

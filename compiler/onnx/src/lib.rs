@@ -19,6 +19,8 @@
 mod border;
 mod error;
 mod finite;
+mod guard;
+mod kept;
 mod names;
 mod proto_check;
 mod shapes;

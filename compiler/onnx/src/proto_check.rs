@@ -23,6 +23,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ModelProto, ImportError> {
     let proto = tract_onnx::onnx()
         .proto_model_for_read(&mut reader)
         .map_err(|e| ImportError::NotOnnx { offset: None, message: format!("{e:#}") })?;
+    if !proto.opset_import.iter().any(|o| (o.domain.is_empty() || o.domain == "ai.onnx") && o.version > 0) {
+        // The last field that exporters write.
+        let message = "the file does not say its operator set; it is incomplete".to_owned();
+        return Err(ImportError::NotOnnx { offset: None, message });
+    }
     match &proto.graph {
         Some(graph) if !graph.node.is_empty() || !graph.output.is_empty() => Ok(proto),
         Some(_) | None => Err(ImportError::NotOnnx { offset: None, message: "the file holds no graph".to_owned() }),

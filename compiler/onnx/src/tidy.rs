@@ -4,7 +4,7 @@
 //! model's author wrote in several nodes is the compiler's to recognise.
 
 use crate::names::readable;
-use flowlet_compiler::ir::{Def, Graph, Node, Op, Unary, ValueId};
+use flowlet_compiler::ir::{Def, Graph, Node, Op, Tensor, Unary, ValueId};
 use std::collections::{HashMap, HashSet};
 
 /// Merges until nothing changes.
@@ -55,9 +55,8 @@ fn pass(graph: &mut Graph) -> bool {
             if before.origin != node.origin || uses[operand.0 as usize] != 1 {
                 continue;
             }
-            if let Some(merged) = merged(graph, before, node, slot)
-                && merged.flatten.is_none_or(|id| uses[id.0 as usize] == 1)
-            {
+            if let Some(mut merged) = merged(graph, before, node, slot) {
+                flatten(graph, &mut merged);
                 let i = replace(graph, i, p, merged);
                 drop_identity(graph, i);
                 return true;
@@ -67,15 +66,24 @@ fn pass(graph: &mut Graph) -> bool {
     false
 }
 
+/// Gives a constant row the one axis of a bias: in place, or as a copy if others read it.
+fn flatten(graph: &mut Graph, merged: &mut Merged) {
+    let Some(id) = merged.flatten else { return };
+    let Def::Const(tensor) = &graph.value(id).def else { return };
+    let flat = Tensor { dims: vec![tensor.elements()], data: tensor.data.clone() };
+    if graph.use_counts()[id.0 as usize] > 1 {
+        let name = graph.value(id).name.clone();
+        let copy = graph.add_const(&name, flat);
+        merged.inputs.iter_mut().filter(|i| **i == id).for_each(|i| *i = copy);
+        return;
+    }
+    let value = graph.value_mut(id);
+    value.ty.dims.clone_from(&flat.dims);
+    value.def = Def::Const(flat);
+}
+
 /// Gives node `i` the work of its producer `p` as well and drops the producer. Returns where the node is now.
 fn replace(graph: &mut Graph, i: usize, p: usize, merged: Merged) -> usize {
-    if let Some(id) = merged.flatten {
-        let value = graph.value_mut(id);
-        value.ty.dims = vec![value.ty.elements()];
-        if let Def::Const(tensor) = &mut value.def {
-            tensor.dims.clone_from(&value.ty.dims);
-        }
-    }
     graph.nodes[i].op = merged.op;
     graph.nodes[i].inputs = merged.inputs;
     graph.nodes.remove(p);

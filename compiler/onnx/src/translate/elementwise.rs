@@ -2,6 +2,7 @@
 
 use super::constant::uniform;
 use super::{At, Binding, Refused, Translator, dtype_of};
+use crate::kept::Kept;
 use flowlet_compiler::ir::{DType, Op, Tensor, Unary, ValueId};
 use tract_onnx::tract_core::internal::TypedOp;
 use tract_onnx::tract_core::ops::binary::{BinMiniOp, TypedBinOp};
@@ -18,6 +19,9 @@ impl Translator<'_> {
         if let Some(op) = op.downcast_ref::<ElementWiseOp>() {
             return self.function(at, op.0.as_ref()).map(Some);
         }
+        if let Some(op) = op.downcast_ref::<Kept>() {
+            return self.kept(at, *op).map(Some);
+        }
         if let Some(op) = op.downcast_ref::<Cast>() {
             return self.cast(at, op).map(Some);
         }
@@ -32,6 +36,34 @@ impl Translator<'_> {
             return self.binding(at, 0);
         }
         self.unary(at, Op::Cast { to })
+    }
+
+    fn kept(&mut self, at: &At<'_>, op: Kept) -> Result<Binding, Refused> {
+        let x = self.operand(at, 0)?;
+        match op {
+            Kept::Unary(unary) => self.emit(at, Op::Unary(unary), &[x]).map(Binding::Value),
+            Kept::Elu(alpha) => {
+                let up = self.emit(at, Op::Unary(Unary::Relu), &[x])?;
+                let down = self.emit(at, Op::Clip { lo: f32::MIN, hi: 0.0 }, &[x])?;
+                let down = self.emit(at, Op::Unary(Unary::Exp), &[down])?;
+                let op = Op::Add { alpha: 1.0, beta: alpha, gamma: -alpha };
+                self.emit(at, op, &[up, down]).map(Binding::Value)
+            }
+            Kept::GeluTanh => self.gelu_tanh(at, x).map(Binding::Value),
+        }
+    }
+
+    /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, as PyTorch's exporter spells it.
+    fn gelu_tanh(&mut self, at: &At<'_>, x: ValueId) -> Result<ValueId, Refused> {
+        let square = self.emit(at, Op::Unary(Unary::Square), &[x])?;
+        let cube = self.emit(at, Op::Mul, &[square, x])?;
+        let sum = self.emit(at, Op::Add { alpha: 1.0, beta: 0.044_715, gamma: 0.0 }, &[x, cube])?;
+        let root = self.scalar(at, x, std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2);
+        let scaled = self.emit(at, Op::Mul, &[sum, root])?;
+        let tanh = self.emit(at, Op::Unary(Unary::Tanh), &[scaled])?;
+        let one = self.scalar(at, x, 1.0);
+        let gate = self.emit(at, Op::Add { alpha: 0.5, beta: 0.5, gamma: 0.0 }, &[tanh, one])?;
+        self.emit(at, Op::Mul, &[x, gate])
     }
 
     fn function(&mut self, at: &At<'_>, op: &dyn ElementWiseMiniOp) -> Result<Binding, Refused> {

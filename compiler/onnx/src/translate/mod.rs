@@ -160,8 +160,11 @@ impl<'a> Translator<'a> {
 
     fn translate_node(&mut self, at: &At<'a>) -> Result<Binding, Refused> {
         let op: &dyn TypedOp = at.node.op.as_ref();
-        if op.is::<ops::identity::Identity>() {
+        if op.is::<ops::identity::Identity>() || op.is::<crate::guard::Veil>() {
             return self.binding(at, 0);
+        }
+        if op.name() == "Dropout" {
+            return self.dropout(at);
         }
         if let Some(op) = op.downcast_ref::<ops::cnn::Conv>() {
             return self.conv(at, op);
@@ -182,6 +185,18 @@ impl<'a> Translator<'a> {
             return Ok(binding);
         }
         Err(format!("tract's operation '{}' has no translation", op.name()))
+    }
+
+    /// Drops nothing, unless the model was exported for training. The type is private to tract.
+    fn dropout(&self, at: &At<'_>) -> Result<Binding, Refused> {
+        let training = match self.constant(at, 2) {
+            Some(mode) => mode.as_i64().is_some_and(|v| v.iter().any(|&v| v != 0)),
+            None => at.node.inputs.len() > 2,
+        };
+        if training {
+            return Err("the model was exported for training; export it in evaluation mode".to_owned());
+        }
+        self.binding(at, 0)
     }
 
     fn remark(&mut self, node: &str, message: String) {

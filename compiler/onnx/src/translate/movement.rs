@@ -7,7 +7,9 @@ use std::sync::Arc;
 use tract_onnx::prelude::TDim;
 use tract_onnx::tract_core::internal::{AxisOp, TypedOp};
 use tract_onnx::tract_core::ops::Downsample;
-use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, PadMode, Slice, Tile, TypedConcat};
+use tract_onnx::tract_core::ops::array::{
+    Gather, MultiBroadcastTo, Pad, PadMode, Slice, StridedSlice, Tile, TypedConcat,
+};
 
 impl Translator<'_> {
     /// `None` if the operation belongs to another family.
@@ -17,6 +19,9 @@ impl Translator<'_> {
         }
         if let Some(op) = op.downcast_ref::<Slice>() {
             return self.slice(at, op).map(Some);
+        }
+        if let Some(op) = op.downcast_ref::<StridedSlice>() {
+            return self.strided_slice(at, op).map(Some);
         }
         if let Some(op) = op.downcast_ref::<Downsample>() {
             return self.downsample(at, op).map(Some);
@@ -70,6 +75,32 @@ impl Translator<'_> {
             return self.binding(at, 0);
         }
         self.unary(at, Op::Slice { axis: op.axis, start, end, step: 1 })
+    }
+
+    fn strided_slice(&mut self, at: &At<'_>, op: &StridedSlice) -> Result<Binding, Refused> {
+        let list = |slot: usize, what: &str| -> Result<Vec<i64>, Refused> {
+            let tensor = self.constant(at, slot).ok_or_else(|| format!("its {what} must be constant"))?;
+            tensor.as_i64().map(<[i64]>::to_vec).ok_or_else(|| format!("its {what} must be integers"))
+        };
+        let (starts, ends) = (list(1, "starts")?, list(2, "ends")?);
+        let axes = op.optional_axes_input.map(|slot| list(slot, "axes")).transpose()?;
+        let steps = op.optional_steps_input.map(|slot| list(slot, "steps")).transpose()?;
+        let dims = self.input_dims(at, 0)?;
+        let mut x = self.operand(at, 0)?;
+        for (i, (&start, &end)) in starts.iter().zip(&ends).enumerate() {
+            let axis = axes.as_ref().map_or(Some(i as i64), |a| a.get(i).copied()).unwrap_or(-1);
+            let axis = usize::try_from(if axis < 0 { axis + dims.len() as i64 } else { axis }).ok();
+            let axis =
+                axis.filter(|&a| a < dims.len()).ok_or_else(|| format!("an axis is not among {}", dims.len()))?;
+            let step = steps.as_ref().and_then(|s| s.get(i).copied()).unwrap_or(1);
+            let step = usize::try_from(step).ok().filter(|&s| s > 0);
+            let step = step.ok_or_else(|| "slices that run backwards are not supported".to_owned())?;
+            let (start, end) = (from_front(start, dims[axis]), from_front(end, dims[axis]));
+            if (start, end, step) != (0, dims[axis], 1) {
+                x = self.emit(at, Op::Slice { axis, start, end: end.max(start), step }, &[x])?;
+            }
+        }
+        Ok(Binding::Value(x))
     }
 
     fn downsample(&mut self, at: &At<'_>, op: &Downsample) -> Result<Binding, Refused> {
@@ -159,6 +190,12 @@ fn move_axis(rank: usize, from: usize, to: usize) -> Result<Vec<usize>, Refused>
 
 fn fixed(dim: &TDim) -> Result<usize, Refused> {
     dim.to_i64().ok().and_then(|v| usize::try_from(v).ok()).ok_or_else(|| format!("'{dim}' is not a fixed size"))
+}
+
+/// A bound of a slice counted from the front and moved into the axis.
+fn from_front(bound: i64, size: usize) -> usize {
+    let bound = if bound < 0 { bound.saturating_add_unsigned(size as u64) } else { bound };
+    usize::try_from(bound).unwrap_or(0).min(size)
 }
 
 /// Indices counted from the front; ONNX also counts from the back.
