@@ -1,7 +1,7 @@
 //! Standard normal deviates in Q16 from 32 random bits, by the inverse of the normal distribution, in integers.
 //!
 //! The top bit is the sign; the other 31, `v`, are the tail probability `p = (2 v + 1) / 2^33` in (0, 1/2). Each octave
-//! of p has [`SEGMENTS`] cubics in Q26, so that the relative width of a segment, and with it the error, does not grow
+//! of p has four cubics in Q26, so that the relative width of a segment, and with it the error, does not grow
 //! towards the tail. One word gives one deviate, |z| <= 6.34, within 2^-16 of the exact quantile, with the same
 //! instructions for every word.
 

@@ -35,7 +35,7 @@ impl Random {
     }
 }
 
-pub const ARENA_BYTES: usize = 1 << 16;
+pub const ARENA_BYTES: usize = if cfg!(miri) { 1 << 11 } else { 1 << 16 };
 pub const CONSTANT_BYTES: usize = 1 << 16;
 pub const CHANNELS: [u16; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 24];
 pub const SIZES: [u16; 6] = [1, 3, 4, 5, 7, 14];

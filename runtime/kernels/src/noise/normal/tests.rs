@@ -6,10 +6,10 @@ use std::vec::Vec;
 /// The `z > 0` whose upper tail has probability `p`, by Newton's method on the logarithm.
 fn upper_quantile(p: f64) -> f64 {
     let target = libm::log(p);
-    let mut z = libm::sqrt(-2.0 * target - 1.0).min(6.5);
+    let mut z = (-2.0 * target - 1.0).sqrt().min(6.5);
     for _ in 0..60 {
         let tail = 0.5 * libm::erfc(z / core::f64::consts::SQRT_2);
-        let density = libm::exp(-0.5 * z * z) / libm::sqrt(2.0 * core::f64::consts::PI);
+        let density = libm::exp(-0.5 * z * z) / (2.0 * core::f64::consts::PI).sqrt();
         z += (libm::log(tail) - target) * tail / density;
     }
     z
@@ -42,7 +42,7 @@ fn table() -> Vec<[i32; 4]> {
             let scale = crate::round::power_of_two(-2 - octave);
             let f = |t: f64| upper_quantile(scale * (1.0 + (segment as f64 + t) / SEGMENTS as f64));
             let unit = crate::round::power_of_two(FRACTION_BITS as i32);
-            rows.push(cubic(f).map(|c| libm::rint(c * unit) as i32));
+            rows.push(cubic(f).map(|c| (c * unit).round_ties_even() as i32));
         }
     }
     rows
