@@ -225,15 +225,18 @@ impl Graph {
             }
         }
         self.nodes.retain(|n| live[n.output.0 as usize]);
+        // The order of the text form: inputs, constants, results. A graph that was printed and parsed is the same graph.
+        let constants = (0..self.values.len()).filter(|&i| matches!(self.values[i].def, Def::Const(_))).map(|i| ValueId(i as u32));
+        let order: Vec<ValueId> =
+            self.inputs.iter().copied().chain(constants).chain(self.nodes.iter().map(|n| n.output)).collect();
         let mut renamed = vec![ValueId(u32::MAX); self.values.len()];
-        let mut kept = Vec::new();
-        for (i, value) in std::mem::take(&mut self.values).into_iter().enumerate() {
-            if live[i] {
-                renamed[i] = ValueId(kept.len() as u32);
-                kept.push(value);
+        let mut old: Vec<Option<Value>> = std::mem::take(&mut self.values).into_iter().map(Some).collect();
+        for id in order.into_iter().filter(|id| live[id.0 as usize]) {
+            if let Some(value) = old[id.0 as usize].take() {
+                renamed[id.0 as usize] = ValueId(self.values.len() as u32);
+                self.values.push(value);
             }
         }
-        self.values = kept;
         let nodes = self.nodes.iter_mut().flat_map(|n| n.inputs.iter_mut().chain(std::iter::once(&mut n.output)));
         for id in nodes.chain(self.inputs.iter_mut()).chain(self.outputs.iter_mut()) {
             *id = renamed[id.0 as usize];

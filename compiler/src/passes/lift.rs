@@ -14,10 +14,6 @@ pub(super) fn run(graph: &mut Graph, options: &Options) -> Result<(), PassError>
         rewrite_all(graph, rule);
     }
     while rewrite_all(graph, merge_affine) {}
-    let before = rewrite::norm_ops(graph);
-    if graph.meta("norm_ops_before").is_none() {
-        graph.set_meta("norm_ops_before", before.to_string());
-    }
     Ok(())
 }
 

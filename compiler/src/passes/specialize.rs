@@ -35,6 +35,9 @@ pub(super) fn run(graph: &mut Graph, options: &Options) -> Result<(), PassError>
     let path = depends_only_on(graph, &sources);
     let ops = graph.nodes.iter().filter(|n| path[n.output.0 as usize]).count();
     graph.set_meta("time_ops_before", ops.to_string());
+    // A per-channel factor on the conditioning path is time arithmetic, not a norm.
+    let norms = graph.nodes.iter().filter(|n| n.op == Op::Affine && !path[n.output.0 as usize]).count();
+    graph.set_meta("norm_ops_before", norms.to_string());
 
     for (id, value) in &conditioning {
         let Some(value) = value else { continue };

@@ -1,0 +1,1 @@
+//! End-to-end tests of the workspace; this library holds what several of them share.
