@@ -28,8 +28,7 @@ impl Kept {
             "Softplus" => Kept::Unary(Unary::Softplus),
             "Mish" => Kept::Unary(Unary::Mish),
             "Swish" => match node.get_attr_opt::<f32>("alpha")? {
-                None => Kept::Unary(Unary::Silu),
-                Some(alpha) if alpha == 1.0 => Kept::Unary(Unary::Silu),
+                None | Some(1.0) => Kept::Unary(Unary::Silu),
                 Some(alpha) => bail!("swish with alpha = {alpha} is not supported, with 1 it is"),
             },
             "Gelu" => match node.get_attr_opt::<String>("approximate")?.as_deref() {

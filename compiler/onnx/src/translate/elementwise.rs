@@ -131,7 +131,11 @@ impl Translator<'_> {
         } else {
             return Err(format!("'{}' of {} tensors has no translation", op.name(), output.name()));
         };
-        let (a, b) = (self.operand(at, 0)?, self.operand(at, 1)?);
+        let (mut a, mut b) = (self.operand(at, 0)?, self.operand(at, 1)?);
+        if (ours == Op::Mul || ours == Op::add()) && self.graph.constant(a).is_some() {
+            // Constants come second, so that later passes look in one place.
+            (a, b) = (b, a);
+        }
         self.emit(at, ours, &[a, b]).map(Binding::Value)
     }
 

@@ -1,4 +1,4 @@
-//! Nearest-neighbour upsampling.
+//! Nearest-neighbour upsampling by whole factors.
 
 use super::{At, Binding, Refused, Translator};
 use flowlet_compiler::ir::Op;
@@ -19,24 +19,28 @@ impl Translator<'_> {
         }
         let factors: Option<Vec<usize>> =
             from.iter().zip(&to).map(|(&a, &b)| (a > 0 && b % a == 0).then(|| b / a)).collect();
-        let factor = match factors.as_deref() {
-            Some(&[1, 1, h, w]) if h == w => h,
-            Some(_) | None => {
-                return Err(format!(
-                    "resizing {from:?} to {to:?} is not supported; height and width of an image must grow by one \
-                     integer factor"
-                ));
-            }
+        let Some(factors) = factors.filter(|_| from.len() == to.len()) else {
+            return Err(format!("resizing {from:?} to {to:?} is not supported; every axis must grow by an integer"));
         };
         if let Some(op) = resize {
-            repeats_pixels(op, &from[2..], factor)?;
+            repeats_elements(op, &from, &factors)?;
         }
-        self.unary(at, Op::Upsample { factor }).map(Some)
+        if let [1, 1, factor, w] = factors[..]
+            && factor == w
+        {
+            return self.unary(at, Op::Upsample { factor }).map(Some);
+        }
+        // Any other repetition: each axis gets a neighbour of 1, which is widened.
+        let pairs = |second: &[usize]| from.iter().zip(second).flat_map(|(&d, &n)| [d, n]).collect::<Vec<usize>>();
+        let x = self.operand(at, 0)?;
+        let split = self.emit(at, Op::Reshape { dims: pairs(&vec![1; from.len()]) }, &[x])?;
+        let wide = self.emit(at, Op::Expand { dims: pairs(&factors) }, &[split])?;
+        self.emit(at, Op::Reshape { dims: to }, &[wide]).map(|id| Some(Binding::Value(id)))
     }
 }
 
-/// Checks that every output pixel is the input pixel it lies in; ONNX has modes that read neighbours instead.
-fn repeats_pixels(op: &Resize, sizes: &[usize], factor: usize) -> Result<(), Refused> {
+/// Checks that every output element is the input element it lies in; ONNX has modes that read neighbours instead.
+fn repeats_elements(op: &Resize, sizes: &[usize], factors: &[usize]) -> Result<(), Refused> {
     if op.interpolator != Interpolator::Nearest {
         return Err(format!(
             "{} interpolation is not supported; use nearest-neighbour upsampling",
@@ -46,13 +50,15 @@ fn repeats_pixels(op: &Resize, sizes: &[usize], factor: usize) -> Result<(), Ref
     let CoordTransform::Plain(transform) = &op.coord_transformer else {
         return Err("resizing of a crop is not supported".to_owned());
     };
-    let repeats =
-        |size: usize| (0..size * factor).all(|x| source(transform, &op.nearest, x, size, factor) == x / factor);
-    if sizes.iter().all(|&size| size.checked_mul(factor).is_some_and(|n| n < 1 << 20) && repeats(size)) {
+    let repeats = |size: usize, factor: usize| {
+        (0..size * factor).all(|x| source(transform, &op.nearest, x, size, factor) == x / factor)
+    };
+    let fits = |size: usize, factor: usize| size.checked_mul(factor).is_some_and(|n| n < 1 << 20);
+    if sizes.iter().zip(factors).all(|(&s, &f)| f == 1 || (fits(s, f) && repeats(s, f))) {
         return Ok(());
     }
     Err(format!(
-        "nearest-neighbour resizing with '{}' and '{}' does not repeat pixels; export with 'asymmetric' and 'floor'",
+        "nearest-neighbour resizing with '{}' and '{}' does not repeat elements; export with 'asymmetric' and 'floor'",
         transform.as_str(),
         op.nearest.as_str()
     ))

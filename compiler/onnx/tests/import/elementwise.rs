@@ -99,7 +99,7 @@ fn arithmetic_with_a_number_on_either_side() {
     let x = Tensor::f32(&[2, 3], vec![0.5, 1.0, 1.5, 2.0, 2.5, 3.0]);
     let check = |op: &str, number: f32, left: bool, f: fn(f32) -> f32| {
         let y: Vec<f32> = x.as_f32().unwrap().iter().map(|&v| f(v)).collect();
-        with_number(op, number, left).expect(&[x.clone()], &[2, 3], &y);
+        with_number(op, number, left).expect(std::slice::from_ref(&x), &[2, 3], &y);
     };
     check("Sub", 1.0, true, |v| 1.0 - v);
     check("Sub", 1.0, false, |v| v - 1.0);
@@ -143,9 +143,9 @@ fn clip_with_one_bound_two_or_none() {
             .output("y");
         model.node("Clip", &[&["x"], bounds].concat(), &["y"], vec![])
     };
-    clip(&["lo", "hi"]).expect(&[x.clone()], &[5], &[-1.0, -0.5, 0.0, 0.5, 1.0]);
-    clip(&["", "hi"]).expect(&[x.clone()], &[5], &[-2.0, -0.5, 0.0, 0.5, 1.0]);
-    clip(&["lo"]).expect(&[x.clone()], &[5], &[-1.0, -0.5, 0.0, 0.5, 2.0]);
+    clip(&["lo", "hi"]).expect(std::slice::from_ref(&x), &[5], &[-1.0, -0.5, 0.0, 0.5, 1.0]);
+    clip(&["", "hi"]).expect(std::slice::from_ref(&x), &[5], &[-2.0, -0.5, 0.0, 0.5, 1.0]);
+    clip(&["lo"]).expect(std::slice::from_ref(&x), &[5], &[-1.0, -0.5, 0.0, 0.5, 2.0]);
     clip(&["zero", "inf"]).expect(&[x], &[5], &[0.0, 0.0, 0.0, 0.5, 2.0]);
     assert_eq!(clip(&["lo", "hi"]).ops(), ["clip"]);
     assert_eq!(clip(&["zero", "hi"]).ops(), ["clip"]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tract_onnx::pb::ModelProto;
 
 /// Upper bound for the whole test.
-const TIME: Duration = Duration::from_secs(20);
+const TIME: Duration = Duration::from_secs(8);
 
 struct Random(u64);
 

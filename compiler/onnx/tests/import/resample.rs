@@ -37,6 +37,23 @@ fn a_size_in_place_of_factors() {
 }
 
 #[test]
+fn sequences_and_unequal_factors() {
+    let resized = |from: &[usize], scales: &[f32]| {
+        let model = Model::new().input("x", from).constant("scales", &[scales.len()], scales).output("y");
+        let attributes = vec![text("coordinate_transformation_mode", "asymmetric"), text("nearest_mode", "floor")];
+        model.node("Resize", &["x", "", "scales"], &["y"], attributes)
+    };
+    let model = resized(&[1, 2, 5], &[1.0, 1.0, 3.0]);
+    assert_eq!(model.ops(), ["reshape", "expand", "reshape"]);
+    let x = tensor(&[1, 2, 5], 1);
+    let y: Vec<f32> = (0..30).map(|i| x.as_f32().unwrap()[i / 3]).collect();
+    model.expect(&[x], &[1, 2, 15], &y);
+    let x = tensor(&[1, 1, 2, 3], 1);
+    let y: Vec<f32> = (0..12).map(|i| x.as_f32().unwrap()[i / 6 * 3 + i % 3]).collect();
+    resized(&[1, 1, 2, 3], &[1.0, 1.0, 2.0, 1.0]).expect(&[x], &[1, 1, 4, 3], &y);
+}
+
+#[test]
 fn the_slim_flow_spelling_of_doubling() {
     let model = Model::new()
         .input("x", &[1, 2, 3, 4])
@@ -62,5 +79,5 @@ fn modes_that_do_not_are_refused_with_the_way_out() {
     };
     assert!(reason(resize("half_pixel", "floor", "linear")).contains("linear interpolation"));
     assert!(reason(resize("asymmetric", "ceil", "nearest")).contains("'asymmetric' and 'floor'"));
-    assert!(reason(resize("align_corners", "floor", "nearest")).contains("does not repeat pixels"));
+    assert!(reason(resize("align_corners", "floor", "nearest")).contains("does not repeat elements"));
 }

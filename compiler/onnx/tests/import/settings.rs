@@ -150,11 +150,11 @@ fn constants_of_other_widths_are_converted() {
         ..TensorProto::default()
     };
     let half = [0x00, 0x3c, 0x00, 0xc0];
-    stored(of(DataType::Float16, &half)).expect(&[zero.clone()], &[1, 2], &[1.0, -2.0]);
+    stored(of(DataType::Float16, &half)).expect(std::slice::from_ref(&zero), &[1, 2], &[1.0, -2.0]);
     let double: Vec<u8> = [1.0f64, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-    stored(of(DataType::Double, &double)).expect(&[zero.clone()], &[1, 2], &[1.0, -2.0]);
-    stored(of(DataType::Uint8, &[1, 200])).expect(&[zero.clone()], &[1, 2], &[1.0, 200.0]);
-    stored(of(DataType::Bool, &[1, 0])).expect(&[zero.clone()], &[1, 2], &[1.0, 0.0]);
+    stored(of(DataType::Double, &double)).expect(std::slice::from_ref(&zero), &[1, 2], &[1.0, -2.0]);
+    stored(of(DataType::Uint8, &[1, 200])).expect(std::slice::from_ref(&zero), &[1, 2], &[1.0, 200.0]);
+    stored(of(DataType::Bool, &[1, 0])).expect(std::slice::from_ref(&zero), &[1, 2], &[1.0, 0.0]);
     let word: Vec<u8> = [1i32, -2].iter().flat_map(|v| v.to_le_bytes()).collect();
     stored(of(DataType::Int32, &word)).expect(&[zero], &[1, 2], &[1.0, -2.0]);
 }
