@@ -1,1 +1,4 @@
 //! End-to-end tests of the workspace; this library holds what several of them share.
+#![forbid(unsafe_code)]
+
+pub mod generated;

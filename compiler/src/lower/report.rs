@@ -132,7 +132,7 @@ const LEFT: f64 = 84.0;
 const TOP: f64 = 58.0;
 const HEIGHT: f64 = 360.0;
 const COLUMN: f64 = 34.0;
-const BELOW: f64 = 150.0;
+const BELOW: f64 = 116.0;
 
 /// A picture of the arena: steps to the right, addresses upwards, one rectangle a tensor.
 pub fn svg(report: &MemoryReport) -> String {

@@ -1,0 +1,25 @@
+//! Models that the build script compiled.
+
+/// One of every kernel, in 96 bytes.
+///
+/// An arena that is too small does not compile:
+///
+/// ```compile_fail,E0080
+/// let mut arena = flowlet::Arena::<95>::new();
+/// let model = flowlet_tests::generated::tiny::Model::new(&mut arena);
+/// ```
+///
+/// A larger one is shared with other models:
+///
+/// ```
+/// let mut arena = flowlet::Arena::<96>::new();
+/// let model = flowlet_tests::generated::tiny::Model::new(&mut arena);
+/// ```
+pub mod tiny {
+    include!(concat!(env!("OUT_DIR"), "/tiny.rs"));
+}
+
+/// The shape of `models/fashion`, narrow and with random weights.
+pub mod unet {
+    include!(concat!(env!("OUT_DIR"), "/unet.rs"));
+}
