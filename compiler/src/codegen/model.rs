@@ -6,7 +6,7 @@ use flowlet_plan::RowKey;
 use std::fmt::Write;
 
 /// Names of methods that a port cannot have.
-const TAKEN: &[&str] = &["new", "generate", "start", "step", "arena"];
+const TAKEN: &[&str] = &["new", "generate", "start", "step", "arena", "next"];
 
 /// Methods of the ports and of the index inputs, in order.
 pub(super) struct PortNames {
@@ -16,12 +16,19 @@ pub(super) struct PortNames {
 }
 
 pub(super) fn port_names(lowered: &Lowered) -> PortNames {
-    let all = lowered.inputs.iter().chain(&lowered.outputs).map(|p| names::snake(&p.name));
-    let all = all.chain(lowered.indices.iter().map(|(name, _)| names::snake(name)));
-    let mut inputs = names::distinct(all, TAKEN);
+    let all = lowered.inputs.iter().chain(&lowered.outputs).map(|p| &p.name);
+    let all = all.chain(lowered.indices.iter().map(|(name, _)| name));
+    let mut inputs = names::distinct(all.map(|name| method(name)), TAKEN);
     let mut outputs = inputs.split_off(lowered.inputs.len());
     let indices = outputs.split_off(lowered.outputs.len());
     PortNames { inputs, outputs, indices }
+}
+
+/// Name of the method of a port; never one that belongs to another port's.
+fn method(name: &str) -> String {
+    let snake = names::snake(name);
+    let derived = ["write_", "read_", "fill_"].iter().any(|p| snake.starts_with(p)) || snake.ends_with("_pixels");
+    if derived { format!("port_{}", snake.replace("_pixels", "_values")) } else { snake }
 }
 
 /// Name of the type of an index input; never one that the file uses itself.

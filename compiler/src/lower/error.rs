@@ -49,7 +49,7 @@ pub enum LowerError {
         /// The largest constants or, for RAM, the tensors that live at the fullest moment; largest first.
         largest: Vec<(String, usize)>,
     },
-    /// The plan that was built breaks one of its rules: a defect of the compiler.
+    /// The plan that was built breaks one of its rules: a constant that no compiler writes, or a defect of this one.
     Plan(PlanError),
 }
 
@@ -73,7 +73,7 @@ impl std::fmt::Display for LowerError {
                 )
             }
             LowerError::Plan(e) => {
-                write!(f, "the compiler built a plan that its own check refuses: {e}; please report it")
+                write!(f, "the plan breaks a rule: {e}; if this compiler wrote the model, please report it")
             }
         }
     }

@@ -51,13 +51,16 @@ fn assemble(
     let limit = |what: &str| LowerError::Unsupported {
         node: graph.name.clone(),
         op: "graph".to_owned(),
-        reason: format!("it has more {what} than a plan can count, which is 65535"),
+        reason: format!("it has more {what} than a plan can count"),
     };
     if layout.steps.len() > usize::from(u16::MAX) {
         return Err(limit("steps"));
     }
     if draft.tensors.len() > usize::from(u16::MAX) {
         return Err(limit("tensors"));
+    }
+    if layout.arena_bytes > i32::MAX as usize {
+        return Err(limit("bytes of tensors"));
     }
     let slot = |view: &View, tensor: usize, channel: usize| {
         let place = layout.places[tensor];

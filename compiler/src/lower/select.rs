@@ -8,6 +8,9 @@ use crate::target::Target;
 use flowlet_plan::{Packing, RowKey, ShuffleKind};
 use std::collections::HashMap;
 
+/// Most channels that an identity convolution is built for: its weights grow with their square.
+const MAX_IDENTITY: usize = 2048;
+
 /// Where a value lies, and what a reader must still do to it.
 #[derive(Clone, Copy)]
 struct Source {
@@ -233,7 +236,10 @@ impl Selector<'_> {
         }
         let table_operand = operand(*table);
         let table = self.table(node, table_operand)?;
-        let upsample = geometry.upsample * source.upsample;
+        if *left_shift > 30 {
+            return unsupported(node, format!("a left shift of {left_shift} is larger than 30"));
+        }
+        let upsample = geometry.upsample.saturating_mul(source.upsample);
         if !(1..=2).contains(&upsample) {
             return unsupported(node, format!("a convolution reads its input upsampled by 1 or 2, not by {upsample}"));
         }
@@ -319,9 +325,16 @@ impl Selector<'_> {
             self.sources.insert(id, Source { upsample: 2, ..source });
             return Ok(());
         }
+        let channels = usize::from(source.view.shape.channels);
+        if channels > MAX_IDENTITY {
+            return unsupported(
+                node,
+                format!("upsampling {channels} channels for more than convolutions is too large"),
+            );
+        }
         let message = "upsampled by a 1x1 convolution with the identity, because not only convolutions read it";
         self.remark(node, message);
-        let kernel = self.identity(node, source.view.shape.channels.into());
+        let kernel = self.identity(node, channels);
         self.push(node, text, Work::Kernel(kernel), vec![source.view])
     }
 

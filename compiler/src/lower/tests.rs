@@ -235,6 +235,22 @@ fn a_model_that_does_not_fit_says_by_how_much() {
 }
 
 #[test]
+fn a_changed_graph_is_refused_or_lowered_but_never_panics() {
+    let text = include_str!("../codegen/tests/tiny.ir");
+    let mut lowered = 0;
+    for (i, byte) in text.bytes().enumerate().filter(|(_, b)| b.is_ascii_digit()) {
+        for other in [b'0', b'1', b'7', b'-'].into_iter().filter(|o| *o != byte) {
+            let mut changed = text.as_bytes().to_vec();
+            changed[i] = other;
+            let changed = String::from_utf8(changed).unwrap();
+            let Ok(graph) = parse(&changed, &[]) else { continue };
+            lowered += usize::from(lower(&graph, [0; 32], &Target::host()).is_ok());
+        }
+    }
+    assert!(lowered > 100, "{lowered}");
+}
+
+#[test]
 fn every_target_gives_the_same_plan() {
     let host = lowered(RESIDUAL);
     for target in crate::target::TARGETS {
