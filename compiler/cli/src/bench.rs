@@ -1,0 +1,136 @@
+//! `flowlet bench`: time and memory on this host.
+
+use crate::calibrate::Calibrate;
+use crate::engines::with_engine;
+use crate::feeds::{Samples, Source};
+use crate::model::Model;
+use crate::options::{ModelArgs, Precision};
+use crate::progress::Bar;
+use crate::report::{Report, Table, bytes};
+use flowlet_compiler::ir::{Def, Graph, InputKind};
+use flowlet_score::{Engine, map_samples};
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+/// Arguments of `flowlet bench`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example:
+  flowlet bench fashion.flq --runs 100
+Compare medians of runs under a low load only; the load is printed. With --threads N, N samples run at once and the
+time is that of one of them. This is the time of the portable kernels here, and says nothing about a microcontroller.")]
+pub struct Args {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Timed runs, after a tenth as many that are not timed
+    #[arg(long, value_name = "N", default_value = "50")]
+    pub runs: NonZeroUsize,
+    /// Samples that run at the same time, each in a thread
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub threads: NonZeroUsize,
+    /// Arithmetic [default: what the file holds]
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// For int8 from an .onnx: number of noise samples, or a folder with <input>.npy [default: 64]
+    #[arg(long, value_name = "N|DIR")]
+    pub calibrate: Option<Calibrate>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What is wrong with the model.
+pub fn run(args: &Args) -> anyhow::Result<Report> {
+    let model = Model::load(&args.model)?;
+    let prepared = model.prepare(args.precision, args.calibrate.as_ref())?;
+    let graph = &*prepared.graph;
+    let load = load_average();
+    let before = resident("VmRSS:");
+    let mut ms = with_engine(graph, prepared.hash, |engine| times(engine, args))?;
+    let peak = resident("VmHWM:");
+    ms.sort_by(f64::total_cmp);
+    let at = |q: f64| ms.get(((ms.len() - 1) as f64 * q).round() as usize).copied().unwrap_or(f64::NAN);
+    let (low, median, high) = (at(0.0), at(0.5), at(1.0));
+    let spread = (at(0.75) - at(0.25)) / median;
+    let mut report = Report::new();
+    report.notes = model.notes();
+    let precision = graph.meta("precision").unwrap_or("f32");
+    let mut table =
+        Table::titled(&["precision", "threads", "runs", "median ms", "min ms", "max ms", "quartiles / median"]);
+    table.row([
+        precision.to_owned(),
+        args.threads.to_string(),
+        ms.len().to_string(),
+        format!("{median:.3}"),
+        format!("{low:.3}"),
+        format!("{high:.3}"),
+        format!("{:.1} %", spread * 100.0),
+    ]);
+    report.line(format!("{} on this host", graph.name));
+    report.table(&table);
+    if let (Some(before), Some(peak)) = (before, peak) {
+        report.line(format!("memory of the process: peak {}, {} before the runs", bytes(peak), bytes(before)));
+    }
+    if let Some(load) = load {
+        report.line(format!("load average before: {load:.2}"));
+    }
+    for (key, value) in [("median_ms", median), ("min_ms", low), ("max_ms", high), ("spread", spread)] {
+        report.set(key, value);
+    }
+    report.set("model", graph.name.clone());
+    report.set("precision", precision);
+    report.set("threads", args.threads.get());
+    report.set("runs", ms.len());
+    report.set("peak_rss_bytes", peak);
+    report.set("rss_before_bytes", before);
+    report.set("load_average", load);
+    Ok(report)
+}
+
+/// Milliseconds of each timed run.
+fn times(engine: &Engine<'_>, args: &Args) -> anyhow::Result<Vec<f64>> {
+    let samples = inputs(engine.graph())?;
+    let warm = args.runs.get().div_ceil(10).max(args.threads.get());
+    let bar = Bar::new("timing", args.runs.get() + warm);
+    let count = |done: usize| bar.at(done);
+    let run = |worker: &mut flowlet_score::Worker<'_, '_>, i: usize| {
+        let feeds = samples.feeds(i % samples.count());
+        let start = Instant::now();
+        std::hint::black_box(worker.run(&feeds)?);
+        Ok::<f64, flowlet_score::ScoreError>(start.elapsed().as_secs_f64() * 1e3)
+    };
+    let all = map_samples(args.runs.get() + warm, args.threads, &count, || engine.worker(), run)?;
+    Ok(all.into_iter().skip(warm).collect())
+}
+
+/// Noise for the noise input, indices in turn, a slow wave for every other input: time does not depend on them.
+fn inputs(graph: &Graph) -> anyhow::Result<Samples> {
+    const VARIED: usize = 16;
+    let source = |id| {
+        let value = graph.value(id);
+        match value.def {
+            Def::Input(InputKind::Index { count }) => Source::Indices((0..VARIED).map(|i| i % count).collect()),
+            _ if graph.meta("noise") == Some(value.name.as_str()) => Source::Seeds((0..VARIED as u64).collect()),
+            Def::Input(InputKind::Tensor) | Def::Const(_) | Def::Node => {
+                let width = value.ty.elements();
+                let values = (0..width).map(|i| (i as f32 * 0.1).sin()).collect();
+                Source::Array { values, width, index: false }
+            }
+        }
+    };
+    Samples::new(graph, graph.inputs.iter().map(|&id| source(id)).collect())
+}
+
+fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
+/// A line of `/proc/self/status`, in bytes; `None` where there is no such file.
+fn resident(key: &str) -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix(key))?;
+    Some(line.split_whitespace().next()?.parse::<usize>().ok()? * 1024)
+}
