@@ -154,6 +154,9 @@ fn sum_of_zero_points_is_exact() {
     assert_eq!(add_params(unreachable, b, 0.0, quant(0.05, 9)), None);
     assert_eq!(add_params(Term { gain: f64::NAN, ..a }, b, 0.0, quant(0.05, 9)), None);
     assert_eq!(add_params(a, b, f64::INFINITY, quant(0.05, 9)), None);
+    // Two small operands around zero leave room for the largest shift, and none to spare.
+    let small = Term { quant: quant(1.0, 0), gain: libm::exp2(-16.5) };
+    assert_eq!(add_params(small, small, 0.0, quant(1.0, 0)).map(|p| p.shift), Some(30));
     let tie = AddParams { ma: 1, mb: 1, c: 0, shift: 1 };
     assert_eq!([sum(1, 0, &tie), sum(-1, 0, &tie), sum(-2, -1, &tie)], [1, 0, -1]);
 }
