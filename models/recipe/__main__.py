@@ -24,10 +24,10 @@ class Plan:
     """The length of everything. The defaults are the released models; `SMOKE` is a two-minute rehearsal."""
 
     classifier_steps: int = 1400
-    teacher: Schedule = Schedule(steps=3200, lr=1.5e-3, warmup=150, ema=0.9985, seed=1)
-    pairs: pairs.PairConfig = pairs.PairConfig(count=12_000, steps=6, guidance=1.5)
-    reflow: Schedule = Schedule(steps=1000, lr=1.5e-3, warmup=100, floor=0.2, ema=0.998, seed=4)
-    distill: Schedule = Schedule(steps=2400, lr=1.2e-3, warmup=50, floor=0.05, ema=0.998, seed=5)
+    teacher: Schedule = Schedule(steps=2900, lr=1.5e-3, warmup=150, ema=0.9985, seed=1)
+    pairs: pairs.PairConfig = pairs.PairConfig(count=12_000, steps=5, guidance=1.75)
+    reflow: Schedule = Schedule(steps=800, lr=1.5e-3, warmup=100, floor=0.2, ema=0.998, seed=4)
+    distill: Schedule = Schedule(steps=3600, lr=1.2e-3, warmup=50, floor=0.05, ema=0.998, seed=5)
     settle: Schedule = Schedule(steps=600, lr=3e-4, warmup=20, floor=0.01, ema=0.995, seed=6)
     guidance_trial: int = 1000
     scored: int = 10_000
@@ -54,6 +54,7 @@ class Run:
     data: Path
     out: Path
     smoke: bool
+    part: tuple[int, int] = (0, 1)
 
     def images(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
         if self.smoke:
@@ -110,14 +111,14 @@ def stage_guidance(run: Run) -> None:
     z, label = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(9)), torch.arange(count) % 10
     result = {}
     for guidance in (1.0, 1.5, 2.0):
-        images = teacher.sample(model, z, label, run.plan.pairs.steps, guidance)
+        images = teacher.sample_all(model, z, label, run.plan.pairs.steps, guidance)
         result[str(guidance)] = scorer.score(images, label)
         print(guidance, result[str(guidance)], flush=True)
     run.note("guidance", result)
 
 
 def stage_pairs(run: Run) -> None:
-    pairs.draw(run.teacher(), run.work / "pairs", run.plan.pairs)
+    pairs.draw(run.teacher(), run.work / "pairs", run.plan.pairs, *run.part)
 
 
 def new_student(run: Run, name: str) -> FlowNet:
@@ -128,7 +129,7 @@ def one_step_score(run: Run, model: FlowNet) -> dict[str, float | int]:
     count = run.plan.scored
     z, label = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(10)), torch.arange(count) % 10
     model.eval()
-    images = torch.cat([export.one_step(model, *part) for part in zip(z.split(250), label.split(250), strict=True)])
+    images = torch.cat([export.one_step(model, *part) for part in zip(z.split(50), label.split(50), strict=True)])
     return run.scorer().score(images, label)
 
 
@@ -163,8 +164,7 @@ def stage_score(run: Run) -> None:
     z, label = drawn.z[:count], drawn.label[:count]
 
     def sampled(steps: int, guidance: float, heun: bool) -> torch.Tensor:
-        parts = zip(z.split(500), label.split(500), strict=True)
-        return torch.cat([teacher.sample(model, *part, steps, guidance, heun) for part in parts])
+        return teacher.sample_all(model, z, label, steps, guidance, heun)
 
     how = {"steps": plan.pairs.steps, "method": "heun"}
     result = {
@@ -217,6 +217,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("."), help="folder that holds the model folders")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pairs", type=int, help="other number of pairs")
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="share `pairs` out")
     parser.add_argument("--guidance", type=float, help="other guidance of the pairs")
     parser.add_argument("--steps", type=int, help="other length of the stage that is run")
     parser.add_argument("--smoke", action="store_true", help="synthetic data, a few steps of everything")
@@ -230,7 +231,7 @@ def main() -> None:
         plan = replace(plan, **{args.stage: replace(getattr(plan, args.stage), steps=args.steps)})
     if args.smoke and args.out == Path("."):
         args.out = args.work / "models"
-    run = Run(plan, args.work, args.data, args.out, args.smoke)
+    run = Run(plan, args.work, args.data, args.out, args.smoke, tuple(args.part))
 
     stages = STAGES if args.stage == "all" else (args.stage,)
     for stage in stages:

@@ -29,8 +29,12 @@ def write(
     rows = [
         row("real training images", {"fd": real["fd_of_10000_train_images"], "accuracy": real["accuracy"]}),
         row(f"teacher, {teacher['steps']} Heun steps, guidance {teacher['guidance']}", teacher),
-        row(f"teacher, {teacher['steps']} Heun steps, no guidance", scores["teacher_unguided"]),
-        row("teacher, one Euler step", scores["teacher_one_euler"]),
+        *(
+            row(f"teacher, {s['steps']} Heun steps, no guidance", s)
+            for s in [scores.get("teacher_unguided")]
+            if s is not None
+        ),
+        row("teacher, one Euler step, no guidance", scores["teacher_one_euler"]),
         row("**this network, one step, float32 in PyTorch**", student),
     ]
     table = "\n".join(rows)

@@ -17,7 +17,7 @@ from . import teacher
 from .loop import load_checkpoint, save_atomic, step_rng
 from .nets import FlowNet
 
-CHUNK = 500
+CHUNK = 250
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,21 @@ class Pairs:
         return self.z[index], self.label[index], self.x[index]
 
 
-def draw(model: FlowNet, folder: Path, config: PairConfig) -> None:
-    """Write the chunks that are missing."""
+def draw(model: FlowNet, folder: Path, config: PairConfig, part: int = 0, parts: int = 1) -> None:
+    """Write the chunks that are missing; several processes may share the work as parts 0, 1, ... of `parts`."""
     chunks = config.count // CHUNK
     start, made = time.monotonic(), 0
-    for i in range(chunks):
+    for i in range(part, chunks, parts):
         path = folder / f"{i:04}.pt"
         if path.exists():
             continue
         z = torch.randn(CHUNK, 1, 28, 28, generator=step_rng(config.seed, i))
         label = torch.arange(CHUNK) % 10
-        x = teacher.sample(model, z, label, config.steps, config.guidance)
+        x = teacher.sample_all(model, z, label, config.steps, config.guidance)
         save_atomic({"z": z, "label": label, "x": x}, path)
         made += 1
         pace = (time.monotonic() - start) / made
-        print(f"pairs: {(i + 1) * CHUNK}/{config.count}, {pace * (chunks - i - 1) / 60:.1f} min left", flush=True)
+        print(f"pairs: {(i + 1) * CHUNK}/{config.count}, {pace * ((chunks - i - 1) // parts) / 60:.1f} min left", flush=True)
 
 
 def load(folder: Path) -> Pairs:

@@ -59,3 +59,11 @@ def sample(model: FlowNet, z: Tensor, label: Tensor, steps: int, guidance: float
         ahead = x + h * v
         x = x + 0.5 * h * (v + velocity(ahead, (i + 1) * h)) if heun else ahead
     return x.clamp(-1, 1)
+
+
+def sample_all(
+    model: FlowNet, z: Tensor, label: Tensor, steps: int, guidance: float, heun: bool = True, batch: int = 50
+) -> Tensor:
+    """`sample` in batches small enough for activations to stay in cache."""
+    parts = zip(z.split(batch), label.split(batch), strict=True)
+    return torch.cat([sample(model, *part, steps, guidance, heun) for part in parts])
