@@ -32,7 +32,8 @@ pub enum Source {
 }
 
 impl Source {
-    fn count(&self) -> usize {
+    /// Number of samples.
+    pub fn count(&self) -> usize {
         match self {
             Source::Array { values, width, .. } => values.len() / (*width).max(1),
             Source::Seeds(seeds) => seeds.len(),

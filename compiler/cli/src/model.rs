@@ -54,7 +54,9 @@ impl Model {
             return Self::import(args, &bytes).with_context(|| format!("cannot use {shown}"));
         }
         if let Some(option) = args.import_option() {
-            bail!("{shown} is already folded, so that {option} has no effect on it: give {option} to 'flowlet quantize'");
+            bail!(
+                "{shown} is already folded, so that {option} has no effect on it: give {option} to 'flowlet quantize'"
+            );
         }
         let graph = flq::read(&bytes).with_context(|| format!("cannot use {shown}"))?;
         Ok(Model {
@@ -118,11 +120,7 @@ impl Model {
     ///
     /// # Errors
     /// When it cannot be had from this file, or the model cannot be calibrated.
-    pub fn prepare(
-        &self,
-        precision: Option<Precision>,
-        calibrate: Option<&Calibrate>,
-    ) -> anyhow::Result<Prepared<'_>> {
+    pub fn prepare(&self, precision: Option<Precision>, calibrate: Option<&Calibrate>) -> anyhow::Result<Prepared<'_>> {
         let held = self.precision();
         let graph = match (precision.unwrap_or(held), held) {
             (Precision::F32, _) => Cow::Borrowed(self.float()?),

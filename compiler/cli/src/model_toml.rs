@@ -120,7 +120,9 @@ impl ModelToml {
             bail!("[flow] noise_at = {}: noise is at 0 or at 1", flow.noise_at);
         }
         if let Some(prediction) = flow.prediction.as_ref().filter(|p| *p != "v") {
-            bail!("[flow] prediction = \"{prediction}\": only the velocity \"v\" is folded into the graph; see docs/export.md");
+            bail!(
+                "[flow] prediction = \"{prediction}\": only the velocity \"v\" is folded into the graph; see docs/export.md"
+            );
         }
         if flow.time.is_some() != flow.time_value.is_some() {
             bail!("[flow] time and time_value belong together");

@@ -8,7 +8,7 @@ use crate::options::{ModelArgs, Precision, named, write};
 use crate::progress::Bar;
 use crate::report::Report;
 use crate::sheet::Sheet;
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use flowlet::Digester;
 use flowlet_compiler::ir::{Def, Graph, InputKind, ValueId};
 use flowlet_score::npy::Array;
@@ -34,9 +34,9 @@ pub struct Args {
     /// Number of seeds
     #[arg(long, value_name = "N", default_value = "1")]
     pub count: NonZeroUsize,
-    /// Label by number or by class name, or 'all'
-    #[arg(long, value_name = "K|NAME|all", default_value = "all")]
-    pub label: String,
+    /// Label by number or by class name, or 'all' [default: all]
+    #[arg(long, value_name = "K|NAME|all")]
+    pub label: Option<String>,
     /// Read an input from an array: one sample, or samples first
     #[arg(long, value_name = "NAME=FILE.npy", value_parser = named::<PathBuf>)]
     pub input: Vec<(String, PathBuf)>,
@@ -137,7 +137,6 @@ impl Draws {
             let read = |path: &Path| array(graph, id, path).with_context(|| format!("--input {}", name(id)));
             arrays.push(file(id).map(read).transpose()?);
         }
-        let given = |s: &Option<Source>| s.is_some();
         let open_noise: Vec<ValueId> = open(graph, &arrays, |def| *def == Def::Input(InputKind::Tensor));
         let open_index: Vec<ValueId> = open(graph, &arrays, |def| *def != Def::Input(InputKind::Tensor));
         let noise = graph.meta("noise");
@@ -151,18 +150,24 @@ impl Draws {
             bail!("{} integer inputs are open: give all but one as --input NAME=FILE.npy", open_index.len());
         }
         let labels = match open_index.first() {
-            Some(&id) => labels(graph, id, &args.label)?,
+            Some(&id) => labels(graph, id, args.label.as_deref().unwrap_or("all"))?,
+            None if args.label.is_some() => bail!("--label: no integer input is open; the inputs are {}", known()),
             None => Vec::new(),
         };
-        let any_array = arrays.iter().any(given);
-        let seeds: Vec<u64> = match (args.seed, open_noise.is_empty()) {
-            (Some(first), false) => (0..args.count.get() as u64).map(|i| first.wrapping_add(i)).collect(),
-            _ => Vec::new(),
-        };
-        if any_array && labels.len() > 1 {
-            let message = "with --input, give one --label, or the labels as --input too";
-            return Err(anyhow!("{message} (--label all runs {} labels)", labels.len()));
+        if args.seed.is_some() && open_noise.is_empty() {
+            bail!("--seed: no input reads noise; the inputs are {}", known());
         }
+        let rows = arrays.iter().flatten().map(Source::count).max();
+        if rows.is_some() && labels.len() > 1 {
+            let count = labels.len();
+            bail!("with --input, give one --label, or the labels as --input too (--label all runs {count} labels)");
+        }
+        // Each row of an array gets a seed of its own.
+        let count = if args.count.get() == 1 { rows.unwrap_or(1) } else { args.count.get() };
+        let seeds: Vec<u64> = match args.seed {
+            Some(first) => (0..count as u64).map(|i| first.wrapping_add(i)).collect(),
+            None => Vec::new(),
+        };
         let pairs: Vec<(u64, usize)> = seeds
             .iter()
             .copied()
@@ -211,7 +216,8 @@ fn labels(graph: &Graph, id: ValueId, label: &str) -> anyhow::Result<Vec<usize>>
         Def::Input(InputKind::Index { count }) => count,
         Def::Input(InputKind::Tensor) | Def::Const(_) | Def::Node => 1,
     };
-    let classes: Vec<&str> = graph.meta(&format!("labels.{}", value.name)).map_or_else(Vec::new, |c| c.split(',').collect());
+    let classes: Vec<&str> =
+        graph.meta(&format!("labels.{}", value.name)).map_or_else(Vec::new, |c| c.split(',').collect());
     if label == "all" {
         return Ok((0..count).collect());
     }

@@ -119,10 +119,9 @@ fn scoring_folder(args: &Args) -> anyhow::Result<PathBuf> {
     }
     let beside = |model: &Path| Some(model.canonicalize().ok()?.parent()?.parent()?.join("scoring"));
     let candidates = std::iter::once(&args.model.model).chain(&args.against).filter_map(|m| beside(m));
-    candidates
-        .into_iter()
-        .find(|folder| folder.is_dir())
-        .ok_or_else(|| anyhow!("there is no folder 'scoring' beside the model's: give --scoring DIR, as models/scoring"))
+    candidates.into_iter().find(|folder| folder.is_dir()).ok_or_else(|| {
+        anyhow!("there is no folder 'scoring' beside the model's: give --scoring DIR, as models/scoring")
+    })
 }
 
 /// A scorer from a folder: networks as `.flq` or `.onnx`, statistics as `.npy`.

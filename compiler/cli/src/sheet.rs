@@ -27,7 +27,9 @@ impl Sheet {
     /// When the dimensions are not those of a grey or coloured picture.
     pub fn new(dims: &[usize], columns: usize) -> anyhow::Result<Self> {
         let [1, channels @ (1 | 3), height, width] = *dims else {
-            bail!("a tensor of shape {dims:?} is no picture: only [1, 1 or 3, height, width] can be drawn; give --out DIR");
+            bail!(
+                "a tensor of shape {dims:?} is no picture: only [1, 1 or 3, height, width] can be drawn; give --out DIR"
+            );
         };
         let scale = LEGIBLE.div_ceil(height.min(width).max(1));
         Ok(Sheet { channels, height, width, columns: columns.max(1), scale, pictures: Vec::new() })

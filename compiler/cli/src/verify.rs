@@ -105,12 +105,7 @@ fn told(report: &mut Report, key: &str, what: &str, found: &Difference, passed: 
     report.failed |= !passed;
 }
 
-fn imported_against_golden(
-    report: &mut Report,
-    args: &Args,
-    model: &Model,
-    imported: &Graph,
-) -> anyhow::Result<()> {
+fn imported_against_golden(report: &mut Report, args: &Args, model: &Model, imported: &Graph) -> anyhow::Result<()> {
     let samples = Samples::from_folder(imported, &args.golden).context("golden inputs")?;
     let all: Vec<usize> = (0..samples.count()).collect();
     let found = outputs(imported, &samples, &all)?;
@@ -140,12 +135,7 @@ fn imported_against_golden(
     Ok(())
 }
 
-fn folded_against_imported(
-    report: &mut Report,
-    args: &Args,
-    model: &Model,
-    imported: &Graph,
-) -> anyhow::Result<()> {
+fn folded_against_imported(report: &mut Report, args: &Args, model: &Model, imported: &Graph) -> anyhow::Result<()> {
     let options = Options { flow: None, ..model.options.clone() };
     let folded = optimise(imported.clone(), &options)?;
     let tolerance = args.tolerance.unwrap_or(TOLERANCE);
@@ -159,7 +149,8 @@ fn folded_against_imported(
     let (old, new) = (outputs(imported, &before, &kept)?, outputs(&folded, &after, &kept)?);
     for (number, &id) in imported.outputs.iter().enumerate() {
         let name = &imported.value(id).name;
-        let pick = |all: &[Vec<Vec<f32>>]| -> Vec<Vec<f32>> { all.iter().filter_map(|o| o.get(number).cloned()).collect() };
+        let pick =
+            |all: &[Vec<Vec<f32>>]| -> Vec<Vec<f32>> { all.iter().filter_map(|o| o.get(number).cloned()).collect() };
         let (a, b) = (pick(&old), pick(&new));
         let d = difference(&slices(&a), &slices(&b));
         let passed = d.relative <= tolerance;
@@ -223,7 +214,10 @@ fn int8_checks(report: &mut Report, args: &Args, model: &Model, prepared: &Prepa
     }
     match bits::first_difference(graph, prepared.hash, &samples, &kept)? {
         None => {
-            report.line(format!("int8: interpreter and executor agree in every byte of every step, {} samples", kept.len()));
+            report.line(format!(
+                "int8: interpreter and executor agree in every byte of every step, {} samples",
+                kept.len()
+            ));
             report.set("mismatches", 0);
         }
         Some(found) => {

@@ -1,0 +1,272 @@
+//! The command on `.flq` files: nothing here needs the importer.
+
+mod common;
+
+use common::{PICTURE, POLICY, flowlet, folder, wave, write_flq, write_npy};
+use flowlet_compiler::flq;
+use flowlet_compiler::ir::parse;
+use flowlet_compiler::quantize::{Calibration, quantize};
+use flowlet_score::npy::Array;
+use std::path::Path;
+
+/// The picture model in int8 as `FOLDER/q.flq`.
+fn quantised(folder: &Path) {
+    let graph = parse(PICTURE, &[]).unwrap();
+    let samples = Calibration::from_noise(&graph, 8).unwrap();
+    let int8 = quantize(&graph, &samples, &mut |_, _| {}).unwrap();
+    std::fs::write(folder.join("q.flq"), flq::write(&int8)).unwrap();
+}
+
+#[test]
+fn pictures_do_not_depend_on_threads_and_int8_has_a_digest() {
+    let f = folder("pictures");
+    quantised(&f);
+    let one = flowlet(&f, "run {}/q.flq --seed 3 --count 4 --out {}/a.png --json").ok().json();
+    let two = flowlet(&f, "run {}/q.flq --seed 3 --count 4 --threads 3 --out {}/b.png --json").ok().json();
+    assert_eq!(one["digest"], two["digest"]);
+    assert_eq!(one["digest"].as_str().unwrap().len(), 64);
+    assert_eq!((&one["samples"], &one["precision"]), (&12.into(), &"int8".into()));
+    assert_eq!(std::fs::read(f.join("a.png")).unwrap(), std::fs::read(f.join("b.png")).unwrap());
+    write_flq(&f, "m", PICTURE);
+    let float = flowlet(&f, "run {}/m.flq --seed 3 --label shirt --json").ok().json();
+    assert!(float.get("digest").is_none());
+    let here = flowlet(&f, "run {}/m.flq --seed 3 --count 4 --precision int8 --calibrate 8 --json").ok().json();
+    assert_eq!(here["digest"], one["digest"]);
+}
+
+#[test]
+fn arrays_in_and_arrays_out_in_both_arithmetics() {
+    let f = folder("arrays");
+    write_flq(&f, "p", POLICY);
+    write_npy(&f, "obs", &[5, 4], wave(20));
+    flowlet(&f, "run {}/p.flq --input obs={}/obs.npy --out {}/float").ok();
+    flowlet(&f, "run {}/p.flq --input obs={}/obs.npy --out {}/int --precision int8 --calibrate {} --threads 2").ok();
+    let read = |name: &str| Array::read(&std::fs::read(f.join(name)).unwrap()).unwrap();
+    let (float, int) = (read("float/action.npy"), read("int/action.npy"));
+    assert_eq!((&float.shape, &int.shape), (&vec![5, 2], &vec![5, 2]));
+    let range = float.to_f32().iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    for (a, b) in float.to_f32().iter().zip(int.to_f32()) {
+        assert!((a - b).abs() < 0.05 * range, "{a} {b}");
+    }
+    let printed = flowlet(&f, "run {}/p.flq --input obs={}/obs.npy").ok();
+    assert!(printed.stdout.contains("sample 4 action:"), "{}", printed.stdout);
+}
+
+#[test]
+fn quantize_writes_the_same_bytes_twice_and_says_what_changed() {
+    let f = folder("quantize");
+    write_flq(&f, "m", PICTURE);
+    let told = flowlet(&f, "quantize {}/m.flq -o {}/a.flq --calibrate 8 --json").ok().json();
+    flowlet(&f, "quantize {}/m.flq -o {}/b.flq --calibrate 8").ok();
+    assert_eq!(std::fs::read(f.join("a.flq")).unwrap(), std::fs::read(f.join("b.flq")).unwrap());
+    assert_eq!(told["calibration"], "8 samples, deployed noise, stream 1");
+    flowlet(&f, "quantize {}/a.flq -o {}/c.flq --calibrate 8").refused(&["already quantised"]);
+}
+
+#[test]
+fn build_writes_a_module_and_check_holds_it_current() {
+    let f = folder("build");
+    quantised(&f);
+    let call = "build {}/q.flq --target qemu-mps2-an386 -o {}/model";
+    flowlet(&f, call).ok();
+    assert!(f.join("model/mod.rs").exists() && f.join("model/weights.bin").exists());
+    flowlet(&f, &format!("{call} --check")).ok();
+    std::fs::write(f.join("model/mod.rs"), "edited").unwrap();
+    let stale = flowlet(&f, &format!("{call} --check --json"));
+    assert_eq!((stale.code, &stale.json()["current"]), (1, &false.into()));
+    flowlet(&f, "build {}/q.flq --target toaster -o {}/x").refused(&["toaster", "known are host"]);
+    write_flq(&f, "m", PICTURE);
+    flowlet(&f, "build {}/m.flq --target host -o {}/x").refused(&["only a quantised graph"]);
+    flowlet(&f, "build {}/m.onnx --target host -o {}/x").refused(&["flowlet quantize"]);
+}
+
+#[test]
+fn a_model_that_does_not_fit_says_by_how_much_and_which_tensors() {
+    let f = folder("budget");
+    quantised(&f);
+    flowlet(&f, "build {}/q.flq --target qemu-mps2-an386 -o {}/x --ram 100").refused(&[
+        "does not fit qemu-mps2-an386",
+        "of RAM",
+        "the part has 100",
+        "too few",
+        "the largest are",
+    ]);
+    flowlet(&f, "build {}/q.flq --target qemu-mps2-an386 -o {}/x --flash 100").refused(&[
+        "of flash",
+        "too few",
+        "the largest are",
+    ]);
+}
+
+#[test]
+fn explain_says_what_each_layer_costs_and_draws_the_arena() {
+    let f = folder("explain");
+    quantised(&f);
+    let text = flowlet(&f, "explain {}/q.flq --svg {}/m.svg --png {}/m.png").ok().stdout;
+    for word in ["stem/Conv", "1x4x6x6", "arena ", "calibration", "weights"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(std::fs::read_to_string(f.join("m.svg")).unwrap().starts_with("<svg"));
+    assert!(f.join("m.png").exists());
+    let json = flowlet(&f, "explain {}/q.flq --json").ok().json();
+    // 6*6 pixels, 3x3 taps, 4 channels, two layers.
+    assert_eq!(json["macs"], 2 * 36 * 9 * 4);
+    let ir = flowlet(&f, "explain {}/q.flq --text").ok().stdout;
+    assert!(ir.starts_with("graph \"picture\""), "{ir}");
+    write_flq(&f, "p", POLICY);
+    let float = flowlet(&f, "explain {}/p.flq").ok().stdout;
+    assert!(float.contains("not int8") && float.contains("--calibrate DIR (DIR/obs.npy"), "{float}");
+}
+
+#[test]
+fn verify_accepts_the_authors_outputs_and_fails_on_others() {
+    let f = folder("verify");
+    write_flq(&f, "m", PICTURE);
+    quantised(&f);
+    std::fs::create_dir(f.join("golden")).unwrap();
+    write_npy(&f, "golden/noise", &[2, 1, 6, 6], wave(72));
+    write_npy(&f, "golden/label", &[2], vec![1.0, 2.0]);
+    flowlet(&f, "run {}/m.flq --input noise={}/golden/noise.npy --input label={}/golden/label.npy --out {}/golden")
+        .ok();
+    let good = flowlet(&f, "verify {}/m.flq --golden {}/golden --json").ok().json();
+    assert_eq!((&good["passed"], &good["mismatches"]), (&true.into(), &0.into()));
+    let int8 = flowlet(&f, "verify {}/q.flq --golden {}/golden --json").ok().json();
+    assert!(int8["snr_db"].as_f64().unwrap() > 20.0, "{int8}");
+    write_npy(&f, "golden/image", &[2, 1, 6, 6], wave(72));
+    let bad = flowlet(&f, "verify {}/m.flq --golden {}/golden");
+    assert_eq!(bad.code, 1, "{}", bad.stderr);
+    assert!(bad.stdout.contains("DIFFERS") && bad.stdout.contains("FAILED"), "{}", bad.stdout);
+    flowlet(&f, "verify {}/m.flq --golden {}/nowhere").refused(&["no such folder"]);
+}
+
+#[test]
+fn bench_prints_times_memory_and_load() {
+    let f = folder("bench");
+    quantised(&f);
+    let json = flowlet(&f, "bench {}/q.flq --runs 5 --threads 2 --json").ok().json();
+    for key in ["median_ms", "min_ms", "max_ms", "spread", "peak_rss_bytes", "load_average"] {
+        assert!(json[key].is_number(), "{key}: {json}");
+    }
+    let text = flowlet(&f, "bench {}/q.flq --runs 5").ok().stdout;
+    assert!(text.contains("load average") && text.contains("peak"), "{text}");
+}
+
+#[test]
+fn score_of_a_model_against_itself() {
+    let f = folder("score");
+    write_flq(&f, "m", PICTURE);
+    quantised(&f);
+    let network = |name: &str, outputs: usize| {
+        let text = format!(
+            "graph \"{name}\" (%image: f32[1,1,6,6]) -> (%y) {{\n  meta \"precision\" = \"f32\"\n  const @w: \
+             f32[{outputs},36] = random 5\n  %f = reshape %image {{dims=[1,36]}} : f32[1,36] from \"flat\"\n  %y = \
+             linear %f, @w : f32[1,{outputs}] from \"fc\"\n}}\n"
+        );
+        write_flq(&f, name, &text);
+    };
+    network("features", 2);
+    network("accuracy", 3);
+    write_npy(&f, "reference_mu", &[2], vec![0.0, 0.0]);
+    write_npy(&f, "reference_sigma", &[2, 2], vec![1.0, 0.0, 0.0, 1.0]);
+    let call = "score {}/q.flq --against {}/m.flq --scoring {} --samples 24 --json";
+    let one = flowlet(&f, &format!("{call} --threads 1")).ok();
+    let three = flowlet(&f, &format!("{call} --threads 3")).ok();
+    assert_eq!(one.stdout, three.stdout, "scores depend on the number of threads");
+    let scores = &one.json()["scores"];
+    assert!(scores["int8"]["psnr_median_db"].as_f64().unwrap() > 20.0, "{scores}");
+    assert!(scores["f32"]["fd"].is_number() && scores["int8"]["accuracy"].is_number(), "{scores}");
+    std::fs::remove_file(f.join("features.flq")).unwrap();
+    flowlet(&f, call).refused(&["features.flq", "features.onnx"]);
+}
+
+#[test]
+fn values_that_no_input_takes() {
+    let f = folder("values");
+    quantised(&f);
+    write_flq(&f, "m", PICTURE);
+    write_npy(
+        &f,
+        "noise",
+        &[1, 1, 6, 6],
+        wave(36).into_iter().enumerate().map(|(i, v)| if i == 7 { f32::NAN } else { v }).collect(),
+    );
+    for model in ["q", "m"] {
+        flowlet(&f, &format!("run {{}}/{model}.flq --input noise={{}}/noise.npy --label 0"))
+            .refused(&["--input noise", "element 7 is NaN"]);
+        flowlet(&f, &format!("run {{}}/{model}.flq --seed 1 --label 3")).refused(&[
+            "--label 3",
+            "0 to 2",
+            "shoe, shirt, bag",
+        ]);
+        flowlet(&f, &format!("run {{}}/{model}.flq --seed 1 --label boat")).refused(&["boat", "shoe, shirt, bag"]);
+        flowlet(&f, &format!("run {{}}/{model}.flq")).refused(&["'noise' reads noise", "--seed"]);
+    }
+    write_npy(&f, "label", &[2], vec![0.0, 7.0]);
+    flowlet(&f, "run {}/q.flq --seed 1 --input label={}/label.npy").refused(&["holds 7", "0 to 2"]);
+    write_npy(&f, "label", &[1], vec![0.5]);
+    flowlet(&f, "run {}/q.flq --seed 1 --input label={}/label.npy").refused(&["fractions"]);
+    write_npy(&f, "noise", &[6, 6], wave(36));
+    flowlet(&f, "run {}/q.flq --input noise={}/noise.npy --label 0").refused(&[
+        "[6, 6]",
+        "[1, 1, 6, 6]",
+        "[samples, 1, 6, 6]",
+    ]);
+    std::fs::write(f.join("noise.npy"), "no array").unwrap();
+    flowlet(&f, "run {}/q.flq --input noise={}/noise.npy --label 0").refused(&["not a .npy file", "numpy.save"]);
+    flowlet(&f, "run {}/q.flq --seed 1 --input other={}/noise.npy").refused(&["no such input", "noise, label"]);
+}
+
+#[test]
+fn options_that_do_not_apply() {
+    let f = folder("options");
+    quantised(&f);
+    write_flq(&f, "p", POLICY);
+    flowlet(&f, "run {}/q.flq --seed 1 --set t=0").refused(&["already folded", "--set"]);
+    flowlet(&f, "run {}/q.flq --seed 1 --precision f32").refused(&["int8 only", "--precision f32"]);
+    flowlet(&f, "run {}/p.flq --seed 1").refused(&["'obs' has no value", "--input obs"]);
+    flowlet(&f, "run {}/p.flq --precision int8").refused(&["'obs' does not read noise", "--calibrate DIR"]);
+    flowlet(&f, "run {}/q.flq --seed one").refused(&["--seed"]);
+    flowlet(&f, "run {}/q.flq --seed 1 --shape x=0x3").refused(&["1x3x32x32"]);
+    write_npy(&f, "obs", &[1, 4], wave(4));
+    flowlet(&f, "run {}/p.flq --input obs={}/obs.npy --out {}/sheet.png").refused(&["is no picture", "--out DIR"]);
+    flowlet(&f, "run {}/p.flq --input obs={}/obs.npy --label 1").refused(&["--label"]);
+}
+
+#[test]
+fn damaged_files() {
+    let f = folder("damaged");
+    quantised(&f);
+    let good = std::fs::read(f.join("q.flq")).unwrap();
+    let refuse = |bytes: &[u8], words: &[&str]| {
+        std::fs::write(f.join("bad.flq"), bytes).unwrap();
+        flowlet(&f, "run {}/bad.flq --seed 1").refused(words);
+    };
+    refuse(&good[..good.len() / 2], &["damaged", "announces"]);
+    refuse(b"", &["not a .flq", "flowlet quantize"]);
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 4;
+    refuse(&flipped, &["checksum"]);
+    let mut newer = good.clone();
+    newer[3] = 9;
+    refuse(&newer, &["format version 9", "quantize the model again"]);
+    flowlet(&f, "run {}/nothing.flq --seed 1").refused(&["cannot read", "nothing.flq"]);
+}
+
+#[test]
+fn every_help_teaches_with_an_example() {
+    let f = folder("help");
+    for command in ["quantize", "build", "run", "verify", "explain", "bench", "score"] {
+        let help = flowlet(&f, &format!("{command} --help")).ok().stdout;
+        assert!(help.contains(&format!("  flowlet {command} ")), "{help}");
+        assert!(help.contains("--json"), "{help}");
+    }
+}
+
+#[cfg(not(feature = "onnx"))]
+#[test]
+fn without_the_importer_an_onnx_file_says_how_to_get_it() {
+    let f = folder("no-importer");
+    std::fs::write(f.join("m.onnx"), [8, 7]).unwrap();
+    flowlet(&f, "run {}/m.onnx --seed 1").refused(&["without the importer", "--features onnx"]);
+}
