@@ -18,6 +18,8 @@ pub struct Firmware {
     pub folder: &'static str,
     /// The program.
     pub bin: &'static str,
+    /// How many seeds of each label it draws.
+    pub seeds: u64,
     /// Cargo features to set.
     pub features: &'static str,
     /// The board it runs on.
@@ -26,12 +28,12 @@ pub struct Firmware {
 
 /// The small model's firmware.
 pub const FASHION_TINY: Firmware =
-    Firmware { folder: "qemu-mps2-an386", bin: "fashion-tiny", features: "", board: "mps2-an386" };
+    Firmware { folder: "qemu-mps2-an386", bin: "fashion-tiny", seeds: 8, features: "", board: "mps2-an386" };
 /// The larger model's firmware.
-pub const FASHION: Firmware = Firmware { bin: "fashion", ..FASHION_TINY };
+pub const FASHION: Firmware = Firmware { bin: "fashion", seeds: 4, ..FASHION_TINY };
 /// The program with known figures.
 pub const SELFTEST: Firmware =
-    Firmware { folder: "selftest", bin: "flowlet-board-selftest", features: "", board: "mps2-an386" };
+    Firmware { folder: "selftest", bin: "flowlet-board-selftest", seeds: 0, features: "", board: "mps2-an386" };
 
 const FIRMWARE: &[Firmware] = &[FASHION_TINY, FASHION, SELFTEST];
 

@@ -11,6 +11,8 @@ use crate::boards::{self, Built, FASHION, FASHION_TINY, Firmware};
 use crate::demo_report::DemoReport;
 use crate::rows::{Outcome, Rows};
 use crate::setup::{self, Need};
+use crate::{cargo, figures, host, sheet};
+use serde_json::json;
 
 /// Everything but the board ran; the board could not.
 const BOARD_NOT_RUN: u8 = 3;
@@ -52,14 +54,31 @@ pub fn command(install: bool) -> ExitCode {
 }
 
 impl Demo {
-    /// The host's pictures from the committed `.flq`: fills `self.host`, `host {digest, ms}`.
-    fn draw_here(&mut self) -> Outcome {
-        Outcome::NotRun("not wired up yet".to_owned())
+    /// The host's pictures from the committed `.flq`; the sheet is there to be looked at at once.
+    fn draw_here(&mut self) -> Result<String, String> {
+        let mut count = 0;
+        for firmware in MODELS {
+            let drawn = host::draw(firmware.bin, firmware.seeds)?;
+            count += drawn.images.len();
+            let entry = self.report.model(firmware.bin);
+            entry.set("host", json!({ "digest": drawn.digest, "ms": drawn.ms }));
+            self.host.push((firmware.bin, drawn.images));
+        }
+        let path = self.draw_sheet()?;
+        println!("{count} pictures: {path}");
+        Ok(format!("{count} pictures, {path}"))
     }
 
-    /// From the committed ONNX to a `.flq` that must equal the committed one.
-    fn import(&mut self) -> Outcome {
-        Outcome::NotRun("not wired up yet".to_owned())
+    /// From the committed ONNX to a `.flq` that must equal the committed one; scores on fresh samples.
+    fn import(&mut self) -> Result<String, String> {
+        let flowlet = figures::command()?;
+        for firmware in MODELS {
+            let entry = self.report.model(firmware.bin);
+            figures::reproduce(&flowlet, firmware.bin)?;
+            figures::explain(&flowlet, firmware.bin, entry)?;
+            figures::score(&flowlet, firmware.bin, entry)?;
+        }
+        Ok("both .flq files came out byte for byte as committed".to_owned())
     }
 
     /// One model's firmware, built, checked, run, and compared with the host.
@@ -116,8 +135,18 @@ impl Demo {
     }
 
     /// Writes `target/demo/sheet.png` and `target/demo/report.json`.
-    fn write(&mut self) -> Outcome {
-        self.report.write().into()
+    fn write(&mut self) -> Result<String, String> {
+        Ok(format!("{}, {}", self.draw_sheet()?, self.report.write()?))
+    }
+
+    /// For each model a block of rows, one a class: this host's pictures, and the board's beside them.
+    fn draw_sheet(&self) -> Result<String, String> {
+        let mut blocks = Vec::new();
+        for (name, images) in &self.host {
+            let board = self.board.iter().find(|(model, _)| model == name).map(|(_, images)| images.as_slice());
+            blocks.push((images.as_slice(), board.unwrap_or(&[])));
+        }
+        sheet::write(&cargo::target().join("demo").join("sheet.png"), &blocks)
     }
 }
 

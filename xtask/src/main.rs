@@ -10,9 +10,12 @@ mod boards;
 mod cargo;
 mod demo;
 mod demo_report;
+mod figures;
+mod host;
 mod rows;
 mod selftest;
 mod setup;
+mod sheet;
 mod test;
 
 use std::process::ExitCode;

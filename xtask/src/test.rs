@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use crate::boards::{self, FASHION, FASHION_TINY, Firmware};
 use crate::rows::{Outcome, Rows};
 use crate::setup::{self, Need};
-use crate::{cargo, selftest};
+use crate::{cargo, host, selftest};
 
 /// Names, in rows and separated by commas, what must run and not only not fail: what CI sets.
 const REQUIRE: &str = "REQUIRE_ISA";
@@ -135,7 +135,12 @@ fn run_firmware(firmware: Firmware) -> Result<String, String> {
     boards::same_count(&report)?;
     let model = report.models.first().ok_or("no model reported")?;
     let instructions = model.instructions().map_or(0, |count| count.most);
-    Ok(format!("{} images, {instructions} instructions each", model.images.len()))
+    let here = host::draw(firmware.bin, firmware.seeds)?;
+    if here.images.len() != model.images.len() || here.digest != model.digest {
+        let (n, m) = (model.images.len(), here.images.len());
+        return Err(format!("digest {} of {n} images differs from this host's {} of {m}", model.digest, here.digest));
+    }
+    Ok(format!("{} images as on this host, {instructions} instructions each", model.images.len()))
 }
 
 #[cfg(test)]
