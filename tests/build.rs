@@ -1,8 +1,11 @@
-//! Compiles the models of `codegen/` as a firmware's build script would.
+//! Compiles the models of `codegen/` and the committed ones as a firmware's build script would.
 
 use flowlet_build::{Error, Model};
 
 fn main() -> Result<(), Error> {
     Model::from_text("../compiler/src/codegen/tests/tiny.ir").target("host").emit("tiny")?;
-    Model::from_text("codegen/unet.ir").target("host").emit("unet")
+    Model::from_text("codegen/unet.ir").target("host").emit("unet")?;
+    let committed = |path| Model::from_flq(path).target("host");
+    committed("../models/fashion-tiny/fashion-tiny.flq").emit("fashion_tiny")?;
+    committed("../models/fashion/fashion.flq").emit("fashion")
 }

@@ -11,6 +11,7 @@
 //! # Features
 //! - `std`: on x86-64 hosts, asks the processor for AVX2 at run time; the bits are the same.
 //! - `digest`: [`Digest`], SHA-256 over outputs (still without std).
+#![deny(clippy::wildcard_enum_match_arm)]
 #![no_std]
 #![forbid(unsafe_code)]
 #[cfg(test)]

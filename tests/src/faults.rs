@@ -2,7 +2,7 @@
 
 use flowlet_compiler::ir::{Def, Graph, Op, Tensor, ValueId};
 
-/// The origins of the layers whose result has a zero point that matters: candidates for [`wrong_zero_point`].
+/// The origins of the layers, in order.
 pub fn layers(graph: &Graph) -> Vec<String> {
     let layer = |op: &Op| matches!(op, Op::QConv { .. });
     graph.nodes.iter().filter(|n| layer(&n.op)).map(|n| n.origin.clone()).collect()
@@ -18,6 +18,30 @@ pub fn wrong_zero_point(graph: &Graph, origin: &str, by: i8) -> Graph {
     let op = node.map(|n| &mut n.op);
     let Some(Op::QConv { zero_point, .. }) = op else { panic!("there is no layer '{origin}'") };
     *zero_point = zero_point.saturating_add(by);
+    faulty
+}
+
+/// The same graph with one layer that takes the zero point of its input for 0: the term `-zero_point * sum(w)` is gone
+/// from its bias.
+///
+/// # Panics
+/// When there is no such layer, or its input has the zero point 0.
+pub fn forgotten_zero_point(graph: &Graph, origin: &str) -> Graph {
+    let mut faulty = graph.clone();
+    let node = graph.nodes.iter().find(|n| n.origin == origin && matches!(n.op, Op::QConv { .. }));
+    let operands = node.and_then(|n| Some((n.inputs[0], graph.constant(n.inputs[1])?, n.inputs[3])));
+    let Some((input, weight, bias)) = operands else { panic!("there is no layer '{origin}'") };
+    let zero = graph.ty(input).quant.map_or(0, |q| i32::from(q.zero_point));
+    assert_ne!(zero, 0, "the input of '{origin}' has the zero point 0: nothing to forget");
+    let channels = weight.dims[0];
+    let taps = weight.elements() / channels;
+    let sums: Vec<i32> =
+        weight.as_s8().unwrap_or(&[]).chunks(taps).map(|w| w.iter().map(|&w| i32::from(w)).sum()).collect();
+    if let Some(tensor) = graph.constant(bias) {
+        let values = tensor.as_i32().unwrap_or(&[]);
+        let wrong = values.iter().enumerate().map(|(i, b)| b + zero * sums[i % channels]).collect();
+        faulty.value_mut(bias).def = Def::Const(Tensor::i32(&tensor.dims, wrong));
+    }
     faulty
 }
 
@@ -106,7 +130,12 @@ mod tests {
     #[test]
     fn every_fault_is_a_valid_graph_that_computes_something_else() {
         let good = graph();
-        for faulty in [wrong_zero_point(&good, "stem", 20), four_bit_activations(&good), swapped_labels(&good)] {
+        for faulty in [
+            wrong_zero_point(&good, "stem", 20),
+            forgotten_zero_point(&good, "head"),
+            four_bit_activations(&good),
+            swapped_labels(&good),
+        ] {
             verify(&faulty, Stage::Quantized).unwrap();
             assert_ne!(draw(&faulty, 1), draw(&good, 1));
         }

@@ -23,3 +23,13 @@ pub mod tiny {
 pub mod unet {
     include!(concat!(env!("OUT_DIR"), "/unet.rs"));
 }
+
+/// `models/fashion-tiny`.
+pub mod fashion_tiny {
+    include!(concat!(env!("OUT_DIR"), "/fashion_tiny.rs"));
+}
+
+/// `models/fashion`.
+pub mod fashion {
+    include!(concat!(env!("OUT_DIR"), "/fashion.rs"));
+}

@@ -167,12 +167,7 @@ fn wrong_feed(graph: &Graph, id: ValueId, found: &str) -> ScoreError {
     }
 }
 
-fn execute(
-    graph: &Graph,
-    plan: CheckedPlan<'_>,
-    arena: &mut [i8],
-    feeds: &[Feed<'_>],
-) -> Result<Outcome, ScoreError> {
+fn execute(graph: &Graph, plan: CheckedPlan<'_>, arena: &mut [i8], feeds: &[Feed<'_>]) -> Result<Outcome, ScoreError> {
     let skip = arena.as_ptr().align_offset(ARENA_ALIGNMENT).min(ARENA_ALIGNMENT);
     let mut model = Executor::new(plan, &mut arena[skip..])?;
     for (&id, feed) in graph.inputs.iter().zip(feeds) {

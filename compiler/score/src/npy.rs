@@ -60,9 +60,7 @@ impl fmt::Display for NpyError {
                 f,
                 "elements of type {t} are not read: save it as float32, float64, int32, int64 or uint8, little-endian"
             ),
-            NpyError::FortranOrder => {
-                f.write_str("the array is in Fortran order: save numpy.ascontiguousarray(x)")
-            }
+            NpyError::FortranOrder => f.write_str("the array is in Fortran order: save numpy.ascontiguousarray(x)"),
             NpyError::Length { expected, found } => {
                 write!(f, "the file is damaged: its header announces {expected} bytes of data and {found} are there")
             }

@@ -13,6 +13,7 @@
 //!
 //! Tensors are NHWC with batch 1 and live in one arena of bytes. This is the only crate of the runtime with `unsafe`
 //! code: every entry point first asserts [`plan::Step::fits`], the bound that its raw pointers rely on.
+#![deny(clippy::wildcard_enum_match_arm)]
 #![no_std]
 #[cfg(any(test, feature = "std"))]
 extern crate std;

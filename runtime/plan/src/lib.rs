@@ -6,6 +6,7 @@
 //!
 //! Layout is NHWC with batch 1 everywhere. Constant data (weights, multipliers, biases, tables) are little-endian
 //! bytes, so that one blob can be placed in any linker section.
+#![deny(clippy::wildcard_enum_match_arm)]
 #![no_std]
 #![forbid(unsafe_code)]
 
