@@ -89,10 +89,10 @@ pub fn swapped_labels(graph: &Graph) -> Graph {
     let mut faulty = graph.clone();
     let mut banks: Vec<ValueId> = Vec::new();
     for node in &graph.nodes {
-        if let (Op::QConv { indexed: true, .. }, Some(&bank)) = (&node.op, node.inputs.get(3)) {
-            if !banks.contains(&bank) {
-                banks.push(bank);
-            }
+        if let (Op::QConv { indexed: true, .. }, Some(&bank)) = (&node.op, node.inputs.get(3))
+            && !banks.contains(&bank)
+        {
+            banks.push(bank);
         }
     }
     for bank in banks {

@@ -3,6 +3,7 @@
 //! The rules are those that int8 must pass: Frechet distance at most 1.10 times that of f32 on the same seeds and
 //! accuracy within 2 points; and PSNR above stated figures. Each planted fault breaks both. A zero point that is only
 //! slightly off breaks the second: the first speaks of the set of pictures, which one dimmer layer hardly moves.
+#![allow(clippy::unwrap_used)]
 
 use flowlet_compiler::compile::optimise;
 use flowlet_compiler::flq;

@@ -1,4 +1,5 @@
 //! The command on `.flq` files: nothing here needs the importer.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

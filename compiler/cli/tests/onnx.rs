@@ -1,5 +1,6 @@
 //! The command on ONNX files.
 #![cfg(feature = "onnx")]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 #[path = "common/onnx.rs"]

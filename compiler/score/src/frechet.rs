@@ -36,7 +36,7 @@ impl Gaussian {
     /// # Errors
     /// When there are fewer than two rows, or a feature is not finite.
     pub fn fit(rows: &[f32], width: usize) -> Result<Self, ScoreError> {
-        let count = if width == 0 { 0 } else { rows.len() / width };
+        let count = rows.len().checked_div(width).unwrap_or(0);
         if count < 2 || count * width != rows.len() {
             return Err(ScoreError::Statistics(format!("{} features make no two rows of {width}", rows.len())));
         }
