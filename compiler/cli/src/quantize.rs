@@ -41,6 +41,9 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     let model = Model::load(&args.model)?;
     let prepared = model.prepare(Some(args.precision), args.calibrate.as_ref())?;
     let path = args.output.clone().unwrap_or_else(|| args.model.model.with_extension("flq"));
+    if path == args.model.model {
+        anyhow::bail!("{} would be overwritten by its own result: add -o FILE", path.display());
+    }
     let file = flq::write(&prepared.graph);
     write(&path, &file)?;
     let mut report = Report::new();

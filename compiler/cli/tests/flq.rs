@@ -62,6 +62,7 @@ fn quantize_writes_the_same_bytes_twice_and_says_what_changed() {
     assert_eq!(std::fs::read(f.join("a.flq")).unwrap(), std::fs::read(f.join("b.flq")).unwrap());
     assert_eq!(told["calibration"], "8 samples, deployed noise, stream 1");
     flowlet(&f, "quantize {}/a.flq -o {}/c.flq --calibrate 8").refused(&["already quantised"]);
+    flowlet(&f, "quantize {}/m.flq --calibrate 8").refused(&["overwritten", "-o FILE"]);
 }
 
 #[test]
