@@ -5,6 +5,7 @@
 //!
 //! Comment lines above the graph set options: `; set t = 0.5`, `; index label = 4`,
 //! `; flow noise=z noise_at=0 range=-1,1 output=image`, and `; tolerance 1e-5` (default 0: equal bits).
+#![allow(clippy::unwrap_used)]
 
 use flowlet_compiler::interp;
 use flowlet_compiler::ir::{ConstStyle, DType, Def, Graph, InputKind, Stage, Tensor, parse, print, verify};

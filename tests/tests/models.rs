@@ -1,4 +1,5 @@
 //! The committed models, whole: exported network, folded graph, `.flq`, executor and generated code.
+#![allow(clippy::unwrap_used)]
 
 use flowlet::{Arena, Executor};
 use flowlet_cli::model::{Model, quantise};
@@ -76,7 +77,8 @@ fn fashion_gives_the_same_bits_in_every_form() {
 #[test]
 fn the_folded_graph_equals_the_exported_network() {
     for name in NAMES {
-        let exported = flowlet_onnx::import(&std::fs::read(file(name, "onnx")).unwrap(), &ImportOptions::default()).unwrap();
+        let exported =
+            flowlet_onnx::import(&std::fs::read(file(name, "onnx")).unwrap(), &ImportOptions::default()).unwrap();
         let model = Model::load(&ModelArgs::of(file(name, "onnx"))).unwrap();
         let folded = model.float().unwrap();
         assert_eq!([folded.meta("norm_ops_after"), folded.meta("time_ops_after")], [Some("0"), Some("0")]);
@@ -192,7 +194,10 @@ fn model_cards_state_what_10000_samples_give() {
             for (field, digits) in [("fd", 3), ("accuracy", 4), ("psnr_median_db", 2), ("psnr_p5_db", 2)] {
                 let Some(now) = found["scores"][precision][field].as_f64() else { continue };
                 let stated = card["scores"][precision][field].as_f64().unwrap();
-                assert!((now - stated).abs() < 1e-6, "{name}, {precision}, {field}: the card says {stated}, this is {now}");
+                assert!(
+                    (now - stated).abs() < 1e-6,
+                    "{name}, {precision}, {field}: the card says {stated}, this is {now}"
+                );
                 let figure = format!("{now:.digits$}");
                 assert!(readme.contains(&figure), "{name}/README.md does not state {precision} {field} {figure}");
             }

@@ -40,7 +40,8 @@ pub fn reproduce(flowlet: &Path, name: &str) -> Result<(), String> {
 }
 
 fn json_of(command: &mut Command) -> Result<Value, String> {
-    let output = command.stderr(std::process::Stdio::inherit()).output().map_err(|why| format!("{command:?}: {why}"))?;
+    let output =
+        command.stderr(std::process::Stdio::inherit()).output().map_err(|why| format!("{command:?}: {why}"))?;
     if !output.status.success() {
         return Err(format!("{command:?} failed: {}", output.status));
     }

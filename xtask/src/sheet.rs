@@ -19,8 +19,10 @@ const SCALE: usize = 2;
 /// # Errors
 /// When the file cannot be written.
 pub fn write(path: &Path, blocks: &[(&[Image], &[Image])]) -> Result<String, String> {
-    let columns: Vec<&[Image]> = blocks.iter().flat_map(|(host, board)| [*host, *board]).filter(|i| !i.is_empty()).collect();
-    let most = |pick: fn(&Image) -> u64, images: &[Image]| images.iter().map(|i| pick(i) as usize + 1).max().unwrap_or(0);
+    let columns: Vec<&[Image]> =
+        blocks.iter().flat_map(|(host, board)| [*host, *board]).filter(|i| !i.is_empty()).collect();
+    let most =
+        |pick: fn(&Image) -> u64, images: &[Image]| images.iter().map(|i| pick(i) as usize + 1).max().unwrap_or(0);
     let widths: Vec<usize> = columns.iter().map(|images| most(|i| i.seed, images) * (SIDE + GAP) + GUTTER).collect();
     let rows = columns.iter().map(|images| most(|i| i.label, images)).max().unwrap_or(0);
     let (width, height) = (widths.iter().sum::<usize>().max(1), (rows * (SIDE + GAP)).max(1));

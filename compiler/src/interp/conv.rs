@@ -65,7 +65,7 @@ fn product<T>(patches: &[T], k: usize, packed: &[T], columns: usize) -> Vec<T>
 where
     T: Copy + Default + Add<Output = T> + Mul<Output = T>,
 {
-    let pixels = if k == 0 { 0 } else { patches.len() / k };
+    let pixels = patches.len().checked_div(k).unwrap_or(0);
     let mut out = vec![T::default(); pixels * columns];
     for block in 0..columns.div_ceil(LANES) {
         let w = &packed[block * k * LANES..(block + 1) * k * LANES];
@@ -91,15 +91,14 @@ where
 }
 
 /// The windows of one sample and group as rows `[pixel][k]`; padding reads `fill`.
-fn windows<T: Copy, S: Copy>(
+fn windows<T: Copy>(
     g: &ConvGeometry,
-    x: &[S],
+    x: &[T],
     dims: &[usize],
     channels: std::ops::Range<usize>,
     kernel: [usize; 2],
     out: [usize; 2],
     fill: T,
-    widen: impl Fn(S) -> T,
 ) -> Vec<T> {
     let (h, w) = (dims[2], dims[3]);
     let mut rows = Vec::with_capacity(out[0] * out[1] * channels.len() * kernel[0] * kernel[1]);
@@ -111,7 +110,7 @@ fn windows<T: Copy, S: Copy>(
                         let y = (oy * g.stride[0] + ky * g.dilation[0]).wrapping_sub(g.pad[0]);
                         let x_ = (ox * g.stride[1] + kx * g.dilation[1]).wrapping_sub(g.pad[1]);
                         let inside = y < h * g.upsample && x_ < w * g.upsample;
-                        rows.push(if inside { widen(x[(c * h + y / g.upsample) * w + x_ / g.upsample]) } else { fill });
+                        rows.push(if inside { x[(c * h + y / g.upsample) * w + x_ / g.upsample] } else { fill });
                     }
                 }
             }
@@ -140,16 +139,8 @@ pub(super) fn float(
     for s in 0..n {
         for group in 0..packed.groups {
             let channels = group * in_group..(group + 1) * in_group;
-            let rows = windows(
-                g,
-                &input[s * sample..][..sample],
-                &x[0].dims,
-                channels,
-                packed.kernel,
-                [out[2], out[3]],
-                0.0,
-                |v| v,
-            );
+            let rows =
+                windows(g, &input[s * sample..][..sample], &x[0].dims, channels, packed.kernel, [out[2], out[3]], 0.0);
             let sums = product(&rows, packed.k, &weights[group * group_len..][..group_len], out_group);
             for c in 0..out_group {
                 let channel = group * out_group + c;
@@ -222,7 +213,8 @@ pub(super) fn quantised(
         return Err(bad(format!("there is no bias row {row}")));
     };
     let fill = i32::from(input_zero_point);
-    let rows = windows(geometry, int8s(x[0])?, &dims, 0..dims[1], packed.kernel, spatial, fill, i32::from);
+    let input: Vec<i32> = int8s(x[0])?.iter().map(|&q| q.into()).collect();
+    let rows = windows(geometry, &input, &dims, 0..dims[1], packed.kernel, spatial, fill);
     let sums = product(&rows, packed.k, weights, channels);
     let plane = spatial[0] * spatial[1];
     let mut result = vec![0i8; channels * plane];

@@ -226,7 +226,8 @@ impl Graph {
         }
         self.nodes.retain(|n| live[n.output.0 as usize]);
         // The order of the text form: inputs, constants, results. A graph that was printed and parsed is the same graph.
-        let constants = (0..self.values.len()).filter(|&i| matches!(self.values[i].def, Def::Const(_))).map(|i| ValueId(i as u32));
+        let constants =
+            (0..self.values.len()).filter(|&i| matches!(self.values[i].def, Def::Const(_))).map(|i| ValueId(i as u32));
         let order: Vec<ValueId> =
             self.inputs.iter().copied().chain(constants).chain(self.nodes.iter().map(|n| n.output)).collect();
         let mut renamed = vec![ValueId(u32::MAX); self.values.len()];
