@@ -3,3 +3,8 @@
 
 pub mod faults;
 pub mod generated;
+
+/// The example of README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

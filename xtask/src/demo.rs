@@ -41,6 +41,7 @@ pub fn command(install: bool) -> ExitCode {
         rows.run(&format!("board: {}", firmware.bin), || demo.draw_on_board(&missing, firmware));
     }
     rows.run("sheet and report", || demo.write());
+    println!("\n{}\n", demo.report.table());
     rows.print();
     let (failed, not_run) = rows.failed_and_not_run();
     if failed > 0 {

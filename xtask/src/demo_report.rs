@@ -44,6 +44,47 @@ impl DemoReport {
         json!({ "models": models.collect::<Vec<_>>() })
     }
 
+    /// The report as the Markdown table of README.
+    pub fn table(&self) -> String {
+        let mut lines =
+            vec![format!("| | {} |", self.models.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(" | "))];
+        lines.push(format!("|---|{}", "---|".repeat(self.models.len())));
+        let count = |v: &Value| v.as_u64().map_or("not run".to_owned(), grouped);
+        let real = |v: &Value, digits: usize| v.as_f64().map_or("not run".to_owned(), |x| format!("{x:.digits$}"));
+        let score = |e: &Value, who: &str| {
+            let s = &e["scores"][who];
+            format!("{} / {}", real(&s["fd"], 3), real(&s["accuracy"], 3))
+        };
+        let per_mac = |e: &Value| match (e["board"]["instructions"].as_f64(), e["macs"].as_f64()) {
+            (Some(n), Some(macs)) => format!("{:.2}", n / macs),
+            _ => "not run".to_owned(),
+        };
+        let pair = |e: &Value, what: &str| {
+            format!("{} -> {}", count(&e[format!("{what}_before")]), count(&e[format!("{what}_after")]))
+        };
+        type Cell<'a> = Box<dyn Fn(&Value) -> String + 'a>;
+        let rows: Vec<(&str, Cell<'_>)> = vec![
+            ("parameters", Box::new(|e| count(&e["params"]))),
+            ("multiply-accumulates", Box::new(|e| count(&e["macs"]))),
+            ("norm ops, before -> after", Box::new(|e| pair(e, "norm_ops"))),
+            ("time and label ops, before -> after", Box::new(|e| pair(e, "time_ops"))),
+            ("flash of the firmware, bytes", Box::new(|e| count(&e["flash_bytes"]))),
+            ("arena, bytes", Box::new(|e| count(&e["arena_bytes"]))),
+            ("stack, bytes", Box::new(|e| count(&e["stack_bytes"]))),
+            ("Cortex-M4F, executed instructions a picture", Box::new(|e| count(&e["board"]["instructions"]))),
+            ("... for each multiply-accumulate", Box::new(|e| per_mac(e))),
+            ("bytes that differ between host and board", Box::new(|e| count(&e["mismatches"]))),
+            ("this host, one thread, ms a picture", Box::new(|e| real(&e["host"]["ms"], 2))),
+            ("f32: Frechet distance / class accuracy", Box::new(|e| score(e, "f32"))),
+            ("int8: Frechet distance / class accuracy", Box::new(|e| score(e, "int8"))),
+        ];
+        for (title, cell) in rows {
+            let cells: Vec<String> = self.models.iter().map(|(_, e)| cell(&Value::Object(e.fields.clone()))).collect();
+            lines.push(format!("| {title} | {} |", cells.join(" | ")));
+        }
+        lines.join("\n")
+    }
+
     /// Writes the file and returns where it is.
     pub fn write(&self) -> Result<String, String> {
         let folder = cargo::target().join("demo");
@@ -52,5 +93,32 @@ impl DemoReport {
             .and_then(|()| fs::write(&path, format!("{:#}\n", self.to_json())))
             .map_err(|why| format!("cannot write {}: {why}", path.display()))?;
         Ok(path.display().to_string())
+    }
+}
+
+/// A number with its digits in groups of three.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_what_did_not_run() {
+        let mut report = DemoReport::default();
+        report.model("m").set("macs", 1_234_567);
+        let table = report.table();
+        assert!(table.contains("| multiply-accumulates | 1,234,567 |"), "{table}");
+        assert!(table.contains("| arena, bytes | not run |"), "{table}");
     }
 }

@@ -10,6 +10,9 @@ use crate::{cargo, host, selftest};
 /// Names, in rows and separated by commas, what must run and not only not fail: what CI sets.
 const REQUIRE: &str = "REQUIRE_ISA";
 
+/// Cores that nothing here emulates; the runtime must still build for them.
+const ALSO_BUILT: [&str; 2] = ["thumbv6m-none-eabi", "riscv32imac-unknown-none-elf"];
+
 /// Tests counted by the test harness.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
@@ -33,6 +36,9 @@ pub fn command(install: bool, all: bool) -> ExitCode {
         with_component("clippy", &[&words])
     });
     rows.run("documentation", documentation);
+    for target in ALSO_BUILT {
+        rows.run(&format!("builds for {target}"), || runtime_builds(target));
+    }
     rows.run("cortex-m4f: the measuring itself", || on_board(&missing, selftest::check));
     rows.run("firmware clippy", || if has("clippy") { boards::lint() } else { no_component("clippy") });
     for firmware in [FASHION_TINY, FASHION] {
@@ -50,6 +56,18 @@ pub fn command(install: bool, all: bool) -> ExitCode {
     let (failed, not_run) = rows.failed_and_not_run();
     println!("\n{} passed, {} failed, {not_run} skipped", tally.passed + rows.passed(), tally.failed + failed);
     if rows.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Builds the device side for a core, where the toolchain has its library.
+fn runtime_builds(target: &str) -> Outcome {
+    let library = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output();
+    let there = library.is_ok_and(|out| std::path::Path::new(String::from_utf8_lossy(&out.stdout).trim()).exists());
+    if !there {
+        return Outcome::NotRun(format!("no library for it: rustup target add {target}"));
+    }
+    cargo::run(&mut cargo::call(&["build", "--release", "--package", "flowlet", "--target", target]))
+        .map(|()| String::new())
+        .into()
 }
 
 /// Whether the toolchain has this component of cargo.

@@ -35,25 +35,7 @@ fn drop_identities(graph: &mut Graph) {
             Op::Upsample { factor } => *factor == 1,
             Op::PixelShuffle { block } | Op::PixelUnshuffle { block } => *block == 1,
             Op::Concat { .. } => node.inputs.len() == 1,
-            Op::Conv(_)
-            | Op::Linear
-            | Op::Affine
-            | Op::MatMul
-            | Op::Add { .. }
-            | Op::Mul
-            | Op::Div
-            | Op::Pow
-            | Op::Unary(_)
-            | Op::Clip { .. }
-            | Op::Gather { .. }
-            | Op::Select
-            | Op::ReduceMean { .. }
-            | Op::ReduceSum { .. }
-            | Op::Quantize
-            | Op::Dequantize
-            | Op::QConv { .. }
-            | Op::QAdd { .. }
-            | Op::QMap => false,
+            _ => false,
         };
         if identity {
             let (old, new) = (node.output, node.inputs[0]);

@@ -195,32 +195,7 @@ fn merge_affine(graph: &mut Graph, cx: &Context, i: usize) -> Rewrite {
             let added = per_channel(constant, dims)?;
             (x, vec![factor; added.len()], added.iter().map(|c| weight * c + gamma).collect::<Vec<_>>())
         }
-        Op::Conv(_)
-        | Op::Linear
-        | Op::MatMul
-        | Op::Mul
-        | Op::Div
-        | Op::Pow
-        | Op::Unary(_)
-        | Op::Clip { .. }
-        | Op::Concat { .. }
-        | Op::Gather { .. }
-        | Op::Select
-        | Op::Reshape { .. }
-        | Op::Transpose { .. }
-        | Op::Slice { .. }
-        | Op::Expand { .. }
-        | Op::Cast { .. }
-        | Op::ReduceMean { .. }
-        | Op::ReduceSum { .. }
-        | Op::Upsample { .. }
-        | Op::PixelUnshuffle { .. }
-        | Op::PixelShuffle { .. }
-        | Op::Quantize
-        | Op::Dequantize
-        | Op::QConv { .. }
-        | Op::QAdd { .. }
-        | Op::QMap => return None,
+        _ => return None,
     };
     let inner = cx.sole(graph, inner_id)?;
     if inner.op != Op::Affine {
