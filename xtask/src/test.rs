@@ -36,6 +36,7 @@ pub fn command(install: bool, all: bool) -> ExitCode {
         with_component("clippy", &[&words])
     });
     rows.run("documentation", documentation);
+    rows.run("packages", packages);
     for target in ALSO_BUILT {
         rows.run(&format!("builds for {target}"), || runtime_builds(target));
     }
@@ -95,6 +96,15 @@ fn with_component(component: &str, calls: &[&[&str]]) -> Outcome {
 fn documentation() -> Result<String, String> {
     let mut command = cargo::call(&["doc", "--release", "--no-deps", "--workspace"]);
     cargo::run(command.env("RUSTDOCFLAGS", "-D warnings")).map(|()| String::new())
+}
+
+/// Every published crate has the metadata and files that a registry asks for.
+fn packages() -> Result<String, String> {
+    let mut command = cargo::call(&["package", "--no-verify", "--allow-dirty", "--workspace"]);
+    for private in ["flowlet-tests", "flowlet-board-runner", "xtask"] {
+        command.args(["--exclude", private]);
+    }
+    cargo::run(&mut command).map(|()| String::new())
 }
 
 /// Runs the test harness and adds up what its closing lines say.
