@@ -22,10 +22,6 @@ impl Group {
         self.members().any(|p| p == position)
     }
 
-    pub(super) fn first(&self) -> usize {
-        self.members().next().unwrap_or(usize::MAX)
-    }
-
     pub(super) fn last(&self) -> usize {
         self.members().last().unwrap_or(usize::MAX)
     }

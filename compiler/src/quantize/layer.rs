@@ -12,7 +12,6 @@ pub(super) struct Layer {
     pub bias: Tensor,
     pub left_shift: u8,
     pub geometry: ConvGeometry,
-    pub output: Quant,
     pub remark: Option<String>,
 }
 
@@ -92,7 +91,6 @@ pub(super) fn quantise_layer(graph: &Graph, node: &Node, input: Quant, output: Q
         bias: Tensor::i32(&[rows, channels], bias_q.iter().map(|&b| b as i32).collect()),
         left_shift,
         geometry,
-        output,
         remark,
     })
 }

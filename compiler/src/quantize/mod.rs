@@ -12,7 +12,7 @@ mod samples;
 pub use samples::{Calibration, noise_tensor};
 
 use crate::interp::Interpreter;
-use crate::ir::{Def, Graph, InputKind, Node, Op, Quant, Stage, Tensor, Type, ValueId, verify};
+use crate::ir::{Def, Graph, InputKind, Node, Op, Quant, Remark, Stage, Tensor, Type, ValueId, verify};
 use flowlet_kernels::{add, table};
 use fuse::{Group, groups};
 use range::{Observer, choose_range};
@@ -196,7 +196,6 @@ impl<'g> Emitter<'g> {
 
     fn group(&mut self, group: &Group) -> Result<(), QuantizeError> {
         let graph = self.graph;
-        let last = &graph.nodes[group.last()];
         let table = match group.table {
             Some(position) => {
                 let node = &graph.nodes[position];
@@ -204,75 +203,68 @@ impl<'g> Emitter<'g> {
             }
             None => None,
         };
-        let origin = graph.nodes[group.first()].origin.clone();
-        match (group.conv, group.add) {
-            (Some(conv), _) => {
-                let node = &graph.nodes[conv];
-                let x = self.operand(node.inputs[0], node)?;
-                let residual = match group.add {
-                    Some(position) => Some((position, self.residual(position, node.output)?)),
-                    None => None,
-                };
-                // A single clamp is what saturation does: the convolution takes the clamped scale itself.
-                let result = if residual.is_none() && group.table.is_none() { last.output } else { node.output };
-                let (input_quant, output_quant) = (self.quant(node.inputs[0])?, self.quant(result)?);
-                let built = layer::quantise_layer(graph, node, input_quant, output_quant)?;
-                if let Some(message) = built.remark {
-                    self.out.remarks.push(crate::ir::Remark {
-                        pass: "quantize".to_owned(),
-                        node: origin.clone(),
-                        message,
-                    });
-                }
-                if built.output.scale != output_quant.scale {
-                    return Err(QuantizeError::Layer {
-                        node: origin,
-                        message: "its accumulator would overflow 32 bits at the calibrated scale".to_owned(),
-                    });
-                }
-                let name = self.graph.value(node.inputs[1]).name.clone();
-                let mut inputs = vec![
-                    x,
-                    self.out.add_const(&format!("{name}.s8"), built.weights),
-                    self.out.add_const(&format!("{name}.multiplier"), built.multipliers),
-                    self.out.add_const(&format!("{name}.bias"), built.bias),
-                ];
-                let index = node.inputs.get(3).copied();
-                if let Some(id) = index {
-                    inputs.push(self.operand(id, node)?);
-                }
-                let params = residual.map(|(_, (id, params))| {
-                    inputs.push(id);
-                    params
-                });
-                inputs.extend(table.map(|t| self.out.add_const(&format!("{name}.table"), t)));
-                let op = Op::QConv {
-                    geometry: built.geometry,
-                    left_shift: built.left_shift,
-                    zero_point: output_quant.zero_point,
-                    indexed: index.is_some(),
-                    residual: params,
-                    table: group.table.is_some(),
-                };
-                self.push(last.output, op, &inputs, &origin)
-            }
-            (None, Some(position)) => {
-                let node = &graph.nodes[position];
-                let result = if group.table.is_none() { last.output } else { node.output };
-                let params = self.sum(node, [node.inputs[0], node.inputs[1]], result)?;
-                let mut inputs = vec![self.operand(node.inputs[0], node)?, self.operand(node.inputs[1], node)?];
-                let name = self.graph.value(node.output).name.clone();
-                inputs.extend(table.map(|t| self.out.add_const(&format!("{name}.table"), t)));
-                self.push(last.output, Op::QAdd { params, table: group.table.is_some() }, &inputs, &origin)
-            }
-            (None, None) => {
-                let x = self.operand(last.inputs[0], last)?;
-                let name = self.graph.value(last.output).name.clone();
-                let Some(table) = table else { return Err(QuantizeError::Bug("an empty group".to_owned())) };
-                let t = self.out.add_const(&format!("{name}.table"), table);
-                self.push(last.output, Op::QMap, &[x, t], &origin)
-            }
+        match (group.conv, group.add, table) {
+            (Some(conv), _, table) => self.layer(group, &graph.nodes[conv], table),
+            (None, Some(add), table) => self.plain_sum(group, &graph.nodes[add], table),
+            (None, None, Some(table)) => self.function(&graph.nodes[group.last()], table),
+            (None, None, None) => Err(QuantizeError::Bug("an empty group".to_owned())),
         }
+    }
+
+    /// A convolution or linear layer, with the sum and the function that its epilogue takes in.
+    fn layer(&mut self, group: &Group, node: &Node, table: Option<Tensor>) -> Result<(), QuantizeError> {
+        let last = &self.graph.nodes[group.last()];
+        let x = self.operand(node.inputs[0], node)?;
+        let residual = group.add.map(|position| self.residual(position, node.output)).transpose()?;
+        // A single clamp is what saturation does: the layer takes the clamped scale itself.
+        let result = if residual.is_none() && table.is_none() { last.output } else { node.output };
+        let (input_quant, output_quant) = (self.quant(node.inputs[0])?, self.quant(result)?);
+        let built = layer::quantise_layer(self.graph, node, input_quant, output_quant)?;
+        if let Some(message) = built.remark {
+            self.out.remarks.push(Remark { pass: "quantize".to_owned(), node: node.origin.clone(), message });
+        }
+        let name = self.graph.value(node.inputs[1]).name.clone();
+        let mut inputs = vec![
+            x,
+            self.out.add_const(&format!("{name}.s8"), built.weights),
+            self.out.add_const(&format!("{name}.multiplier"), built.multipliers),
+            self.out.add_const(&format!("{name}.bias"), built.bias),
+        ];
+        let index = node.inputs.get(3).copied();
+        if let Some(id) = index {
+            inputs.push(self.operand(id, node)?);
+        }
+        inputs.extend(residual.map(|(id, _)| id));
+        let op = Op::QConv {
+            geometry: built.geometry,
+            left_shift: built.left_shift,
+            zero_point: output_quant.zero_point,
+            indexed: index.is_some(),
+            residual: residual.map(|(_, params)| params),
+            table: table.is_some(),
+        };
+        inputs.extend(table.map(|t| self.out.add_const(&format!("{name}.table"), t)));
+        self.push(last.output, op, &inputs, &node.origin)
+    }
+
+    /// A sum that no layer hosts.
+    fn plain_sum(&mut self, group: &Group, node: &Node, table: Option<Tensor>) -> Result<(), QuantizeError> {
+        let last = &self.graph.nodes[group.last()];
+        let result = if table.is_none() { last.output } else { node.output };
+        let params = self.sum(node, [node.inputs[0], node.inputs[1]], result)?;
+        let mut inputs = vec![self.operand(node.inputs[0], node)?, self.operand(node.inputs[1], node)?];
+        let op = Op::QAdd { params, table: table.is_some() };
+        let name = self.graph.value(node.output).name.clone();
+        inputs.extend(table.map(|t| self.out.add_const(&format!("{name}.table"), t)));
+        self.push(last.output, op, &inputs, &node.origin)
+    }
+
+    /// A function that no layer takes into its epilogue.
+    fn function(&mut self, node: &Node, table: Tensor) -> Result<(), QuantizeError> {
+        let x = self.operand(node.inputs[0], node)?;
+        let name = self.graph.value(node.output).name.clone();
+        let table = self.out.add_const(&format!("{name}.table"), table);
+        self.push(node.output, Op::QMap, &[x, table], &node.origin)
     }
 
     fn table(&self, node: &Node, from: Quant, to: Quant) -> Result<Tensor, QuantizeError> {
