@@ -108,7 +108,7 @@ fn read_unverified(bytes: &[u8]) -> Result<Graph, FlqError> {
     parse(text, data).map_err(|e| FlqError::Graph(e.to_string()))
 }
 
-/// Whether every tensor input of the graph is s8: the graph is one that [`crate::compile::quantize`] wrote.
+/// Whether the graph says that it is int8, as [`crate::compile::quantize`] writes it; [`read`] verifies what it says.
 pub fn is_quantized(graph: &Graph) -> bool {
     graph.meta("precision") == Some("int8")
 }

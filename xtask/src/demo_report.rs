@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use flowlet_compiler::codegen::grouped;
 use serde_json::{Map, Value, json};
 
 use crate::cargo;
@@ -94,19 +95,6 @@ impl DemoReport {
             .map_err(|why| format!("cannot write {}: {why}", path.display()))?;
         Ok(path.display().to_string())
     }
-}
-
-/// A number with its digits in groups of three.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
 }
 
 #[cfg(test)]

@@ -130,8 +130,8 @@ fn weights(out: &mut String, lowered: &Lowered, options: &Options) {
     lines!(out, "");
 }
 
-/// A number with a comma before every third digit.
-fn grouped(n: u64) -> String {
+/// A number with a comma before every third digit, as generated headers and reports print it.
+pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {

@@ -111,6 +111,12 @@ fn quantized_node(graph: &Graph, node: &super::Node) -> Result<(), String> {
                     return Err("weights, multipliers and biases are constants".to_owned());
                 }
             }
+            let multipliers = graph.constant(node.inputs[2]).and_then(|t| t.as_i32()).unwrap_or(&[]);
+            if let Some(m) = multipliers.iter().find(|m| **m < 0 || **m % 2 != 0) {
+                return Err(format!(
+                    "a requantise multiplier is even and not negative, not {m}: quantize the model again"
+                ));
+            }
             let rows = graph.ty(node.inputs[3]).dims[0];
             let needed = match (indexed, node.inputs.get(4).map(|&id| &graph.value(id).def)) {
                 (true, Some(Def::Input(InputKind::Index { count }))) => *count,
