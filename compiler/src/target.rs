@@ -1,7 +1,7 @@
 //! What a model is lowered for. A target is named by the user, never guessed from a triple: two chips that share a
 //! triple may differ in kernels, memories and sections.
 
-use flowlet_plan::Packing;
+use flowlet_plan::Isa;
 use std::borrow::Cow;
 
 /// A chip, or a family of hosts: its kernels and its memories.
@@ -13,8 +13,8 @@ pub struct Target {
     pub triple: Option<Cow<'static, str>>,
     /// Value of `target_arch` that the generated code insists on; `None` when any will do.
     pub arch: Option<Cow<'static, str>>,
-    /// Order of the weights that the chosen convolution kernel reads.
-    pub packing: Packing,
+    /// The instruction set whose kernels the weights are packed for.
+    pub isa: Isa,
     /// Linker section of the weights; `None` leaves them to the compiler and the generated code without attributes.
     pub weights_section: Option<Cow<'static, str>>,
     /// Flash of the part in bytes, if it is limited. Program and weights share it.
@@ -29,7 +29,7 @@ const SCALAR: Target = Target {
     name: Cow::Borrowed("host"),
     triple: None,
     arch: None,
-    packing: Packing::Ohwi,
+    isa: Isa::Scalar,
     weights_section: None,
     flash_bytes: None,
     ram_bytes: None,

@@ -2,7 +2,7 @@
 
 use crate::arena::ARENA_ALIGNMENT;
 use crate::error::{Kind, Name, RunError};
-use crate::kernels::{add, conv, map, shuffle};
+use crate::kernels::{add, conv, map, matmul, mul, norm, pool, shuffle, softmax, transpose};
 use crate::plan::{CheckedPlan, Graph, Plan, Port, RowKey, Step};
 use crate::port;
 
@@ -193,7 +193,10 @@ impl<'p, 'a> Executor<'p, 'a> {
         }
         // From here on the steps use the memory of inputs that they no longer need.
         for (number, input) in self.plan.inputs.iter().enumerate().take(32) {
-            let kept = |s: &Step<'_>| s.output().tensor == input.slot.tensor || !s.output().overlaps(&input.slot);
+            let kept = |s: &Step<'_>| {
+                (s.output().tensor == input.slot.tensor || !s.output().overlaps(&input.slot))
+                    && !s.scratch().is_some_and(|scratch| scratch.overlaps(&input.slot))
+            };
             if !steps.iter().all(kept) {
                 self.written &= !(1 << number);
             }
@@ -207,17 +210,17 @@ impl<'p, 'a> Executor<'p, 'a> {
         let Some(mut at) = self.cursor else { return Progress::Done };
         let graph = self.plan.graphs[at.graph];
         match &self.plan.steps[usize::from(graph.first) + usize::from(at.step)] {
-            Step::Conv(step) => {
-                let row = match step.row {
-                    RowKey::Fixed => 0,
-                    RowKey::Index(number) => self.indices[usize::from(number) % MAX_INDICES],
-                    RowKey::Iteration => at.iteration,
-                };
-                conv::run(self.arena, step, usize::from(row));
-            }
+            Step::Conv(step) => conv::run(self.arena, step, self.row(step.epilogue.row, at)),
+            Step::ConvTranspose(step) => conv::run_transpose(self.arena, step, self.row(step.epilogue.row, at)),
+            Step::MatMul(step) => matmul::run(self.arena, step),
             Step::Add(step) => add::run(self.arena, step),
+            Step::Mul(step) => mul::run(self.arena, step),
             Step::Map(step) => map::run(self.arena, step),
+            Step::Softmax(step) => softmax::run(self.arena, step),
+            Step::Norm(step) => norm::run(self.arena, step),
+            Step::Pool(step) => pool::run(self.arena, step),
             Step::Shuffle(step) => shuffle::run(self.arena, step),
+            Step::Transpose(step) => transpose::run(self.arena, step),
         }
         at.step += 1;
         if at.step == graph.len {
@@ -226,6 +229,15 @@ impl<'p, 'a> Executor<'p, 'a> {
         }
         self.cursor = (at.iteration < graph.iterations).then_some(at);
         if self.cursor.is_some() { Progress::Pending } else { Progress::Done }
+    }
+
+    /// The row of a bias bank that a step reads now.
+    fn row(&self, key: RowKey, at: Cursor) -> usize {
+        usize::from(match key {
+            RowKey::Fixed => 0,
+            RowKey::Index(number) => self.indices[usize::from(number) % MAX_INDICES],
+            RowKey::Iteration => at.iteration,
+        })
     }
 
     /// Abandons the entry point under way; its outputs are unspecified.

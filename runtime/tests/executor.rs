@@ -16,9 +16,9 @@ const HIDDEN: Slot = slot(1, 16, [2, 2, 4], 4);
 const IMAGE: Slot = slot(2, 0, [2, 2, 3], 3);
 const WEIGHTS: [u8; 12] = [1, 2, 3, 255, 0, 1, 4, 252, 1, 7, 7, 7];
 const BACK: [u8; 12] = [9, 1, 0, 255, 2, 2, 250, 1, 1, 1, 3, 0];
-const MULTIPLIERS: [u8; 16] = [0, 0, 0, 16, 0, 0, 0, 32, 0, 0, 0, 16, 0, 0, 0, 8];
+static MULTIPLIERS: [u8; 16] = [0, 0, 0, 16, 0, 0, 0, 32, 0, 0, 0, 16, 0, 0, 0, 8];
 /// Two rows of four.
-const BIAS: [u8; 32] = [
+static BIAS: [u8; 32] = [
     5, 0, 0, 0, 250, 255, 255, 255, 0, 0, 0, 0, 100, 0, 0, 0, //
     50, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0,
 ];
@@ -32,28 +32,20 @@ const fn conv(input: Slot, output: Slot, weights: &'static [u8], row: RowKey) ->
         output,
         kernel: [1, 1],
         stride: [1, 1],
+        dilation: [1, 1],
         pad: [0, 0],
         upsample: 1,
+        groups: 1,
         input_zero_point: -3,
         weights,
         packing: Packing::Ohwi,
-        multipliers,
-        bias,
-        row,
-        left_shift: 3,
-        output_zero_point: 1,
-        residual: None,
-        table: None,
+        scratch: None,
+        epilogue: Epilogue { multipliers, bias, row, left_shift: 3, zero_point: 1, residual: None, table: None },
     }
 }
 
-static MULTIPLIERS_PLACED: [u8; 16] = MULTIPLIERS;
 const STEPS: [Step<'static>; 2] = [
-    Step::Conv(Conv {
-        multipliers: &MULTIPLIERS_PLACED,
-        bias: &BIAS,
-        ..conv(NOISE, HIDDEN, &WEIGHTS, RowKey::Index(0))
-    }),
+    Step::Conv(conv(NOISE, HIDDEN, &WEIGHTS, RowKey::Index(0))),
     Step::Conv(conv(HIDDEN, IMAGE, &BACK, RowKey::Fixed)),
 ];
 const PLAN: Plan<'static> = Plan {
@@ -230,14 +222,8 @@ fn rounds_choose_rows() {
     let v = slot(1, 16, [1, 1, 1], 1);
     let bias: Vec<u8> = [2i32, 3, 7].iter().flat_map(|row| row.to_le_bytes()).collect();
     let one = (1i32 << 30).to_le_bytes();
-    let row = Conv {
-        weights: &[0],
-        multipliers: &one,
-        bias: &bias,
-        left_shift: 2,
-        output_zero_point: 0,
-        ..conv(x, v, &[], RowKey::Iteration)
-    };
+    let mut row = conv(x, v, &[0], RowKey::Iteration);
+    row.epilogue = Epilogue { multipliers: &one, bias: &bias, left_shift: 2, zero_point: 0, ..row.epilogue };
     let params = AddParams { ma: 2, mb: 2, c: 0, shift: 1 };
     let steps = [Step::Conv(row), Step::Add(Add { a: x, b: v, output: x, params, table: None })];
     let graphs = [Graph { name: "sample", first: 0, len: 2, iterations: 3 }];

@@ -194,14 +194,25 @@ fn input(out: &mut String, number: usize, port: &LoweredPort, method: &str) {
 /// The call of step `i`, which finds index inputs under `indices`.
 fn call(lowered: &Lowered, i: usize, indices: &[String]) -> String {
     let step = &lowered.steps[i];
-    let row = match &step.kernel {
-        Kernel::Conv(conv) => match conv.row {
-            RowKey::Fixed | RowKey::Iteration => ", 0".to_owned(),
-            RowKey::Index(n) => format!(", {}.0 as usize", indices[usize::from(n)]),
-        },
-        Kernel::Add { .. } | Kernel::Map { .. } | Kernel::Shuffle { .. } => String::new(),
+    let row = match step.kernel.row() {
+        None => String::new(),
+        Some(RowKey::Fixed | RowKey::Iteration) => ", 0".to_owned(),
+        Some(RowKey::Index(n)) => format!(", {}.0 as usize", indices[usize::from(n)]),
     };
-    format!("kernels::{}::run(arena, &STEP_{i}{row})", step.kernel.name())
+    let function = match step.kernel {
+        Kernel::ConvTranspose(_) => "conv::run_transpose".to_owned(),
+        Kernel::Conv(_)
+        | Kernel::MatMul(_)
+        | Kernel::Add { .. }
+        | Kernel::Mul(_)
+        | Kernel::Map { .. }
+        | Kernel::Softmax { .. }
+        | Kernel::Norm(_)
+        | Kernel::Pool { .. }
+        | Kernel::Shuffle { .. }
+        | Kernel::Transpose => format!("{}::run", step.kernel.name()),
+    };
+    format!("kernels::{function}(arena, &STEP_{i}{row})")
 }
 
 fn run(out: &mut String, lowered: &Lowered, ports: &PortNames) {

@@ -1,18 +1,28 @@
 //! The data: steps, ports and the plan.
 
 use super::{lines, names, one_line};
-use crate::lower::{Kernel, Lowered, LoweredPort, LoweredStep, Section};
-use flowlet_plan::{AddParams, Packing, RowKey, ShuffleKind, Slot};
+use crate::lower::{EpilogueKernel, Kernel, Lowered, LoweredPort, LoweredStep, MulKernel, NormKernel, Section};
+use flowlet_plan::{AddParams, NormKind, Packing, Panels, PoolKind, RowKey, Run, ShuffleKind, Slot, Split};
 use std::fmt::Write;
 
 /// Functions that make the data short.
 pub(super) fn helpers(out: &mut String, lowered: &Lowered) {
-    let convs = lowered.steps.iter().any(|s| matches!(s.kernel, Kernel::Conv(_)));
+    let constants = |kernel: &Kernel| match kernel {
+        Kernel::Conv(_) | Kernel::ConvTranspose(_) | Kernel::Norm(_) => true,
+        Kernel::MatMul(_)
+        | Kernel::Add { .. }
+        | Kernel::Mul(_)
+        | Kernel::Map { .. }
+        | Kernel::Softmax { .. }
+        | Kernel::Pool { .. }
+        | Kernel::Shuffle { .. }
+        | Kernel::Transpose => false,
+    };
+    let convs = lowered.steps.iter().any(|s| constants(&s.kernel));
+    let softmax = lowered.steps.iter().any(|s| matches!(s.kernel, Kernel::Softmax { .. }));
     let tables = lowered.steps.iter().any(|s| table_of(&s.kernel).is_some());
-    let sums = lowered.steps.iter().any(|s| match &s.kernel {
-        Kernel::Conv(conv) => conv.residual.is_some(),
-        Kernel::Add { .. } => true,
-        Kernel::Map { .. } | Kernel::Shuffle { .. } => false,
+    let sums = lowered.steps.iter().any(|s| {
+        matches!(s.kernel, Kernel::Add { .. }) || epilogue_of(&s.kernel).is_some_and(|e| e.residual.is_some())
     });
     if convs {
         out.push_str(
@@ -28,6 +38,19 @@ const fn bytes(offset: usize, len: usize) -> &'static [u8] {
         out.push_str(
             "/// A function of s8, tabulated.
 const fn table(offset: usize) -> plan::Table<'static> {
+    match WEIGHTS.0.split_at(offset).1.first_chunk() {
+        Some(table) => table,
+        None => panic!(\"the weights are too short\"),
+    }
+}
+
+",
+        );
+    }
+    if softmax {
+        out.push_str(
+            "/// An exponential function, tabulated.
+const fn exponential(offset: usize) -> &'static [u8; 512] {
     match WEIGHTS.0.split_at(offset).1.first_chunk() {
         Some(table) => table,
         None => panic!(\"the weights are too short\"),
@@ -67,11 +90,35 @@ const fn sum(ma: i16, mb: i16, c: i32, shift: u8) -> plan::AddParams {
     }
 }
 
+fn epilogue_of(kernel: &Kernel) -> Option<&EpilogueKernel> {
+    match kernel {
+        Kernel::Conv(conv) => Some(&conv.epilogue),
+        Kernel::ConvTranspose(conv) => Some(&conv.epilogue),
+        Kernel::MatMul(_)
+        | Kernel::Add { .. }
+        | Kernel::Mul(_)
+        | Kernel::Map { .. }
+        | Kernel::Softmax { .. }
+        | Kernel::Norm(_)
+        | Kernel::Pool { .. }
+        | Kernel::Shuffle { .. }
+        | Kernel::Transpose => None,
+    }
+}
+
 fn table_of(kernel: &Kernel) -> Option<Section> {
     match kernel {
-        Kernel::Conv(conv) => conv.table,
-        Kernel::Add { table, .. } | Kernel::Map { table } => *table,
-        Kernel::Shuffle { .. } => None,
+        Kernel::Conv(conv) => conv.epilogue.table,
+        Kernel::ConvTranspose(conv) => conv.epilogue.table,
+        Kernel::Add { table, .. }
+        | Kernel::Map { table }
+        | Kernel::Mul(MulKernel { table, .. })
+        | Kernel::Norm(NormKernel { table, .. }) => *table,
+        Kernel::MatMul(_)
+        | Kernel::Softmax { .. }
+        | Kernel::Pool { .. }
+        | Kernel::Shuffle { .. }
+        | Kernel::Transpose => None,
     }
 }
 
@@ -131,66 +178,190 @@ pub(super) fn steps(out: &mut String, lowered: &Lowered) {
 }
 
 fn step(out: &mut String, i: usize, step: &LoweredStep) {
-    let (first, second) = (step.inputs.first(), step.inputs.get(1));
-    let input = first.map_or_else(String::new, slot);
-    let other = second.map_or_else(String::new, slot);
+    let input = step.inputs.first().map_or_else(String::new, slot);
+    let other = step.inputs.get(1).map_or_else(String::new, slot);
     let output = slot(&step.output);
+    let scratch = step.scratch.as_ref().map_or("None".to_owned(), |s| format!("Some({})", slot(s)));
+    let ty = names::camel(step.kernel.name());
+    let lifetime = match step.kernel {
+        Kernel::MatMul(_) | Kernel::Pool { .. } | Kernel::Shuffle { .. } | Kernel::Transpose => "",
+        Kernel::Conv(_)
+        | Kernel::ConvTranspose(_)
+        | Kernel::Add { .. }
+        | Kernel::Mul(_)
+        | Kernel::Map { .. }
+        | Kernel::Softmax { .. }
+        | Kernel::Norm(_) => "<'static>",
+    };
+    lines!(out, "static STEP_{i}: plan::{ty}{lifetime} = plan::{ty} {{");
     match &step.kernel {
         Kernel::Conv(c) => {
-            lines!(out, "static STEP_{i}: plan::Conv<'static> = plan::Conv {{");
+            lines!(out, "    input: {input},");
+            lines!(out, "    output: {output},");
+            lines!(out, "    kernel: {:?},", c.kernel);
+            lines!(out, "    stride: {:?},", c.stride);
+            lines!(out, "    dilation: {:?},", c.dilation);
+            lines!(out, "    pad: {:?},", c.pad);
+            lines!(out, "    upsample: {},", c.upsample);
+            lines!(out, "    groups: {},", c.groups);
+            lines!(out, "    input_zero_point: {},", c.input_zero_point);
+            lines!(out, "    weights: {},", bytes(c.weights));
+            packing(out, c.packing);
+            lines!(out, "    scratch: {scratch},");
+            epilogue(out, &c.epilogue, &other);
+        }
+        Kernel::ConvTranspose(c) => {
             lines!(out, "    input: {input},");
             lines!(out, "    output: {output},");
             lines!(out, "    kernel: {:?},", c.kernel);
             lines!(out, "    stride: {:?},", c.stride);
             lines!(out, "    pad: {:?},", c.pad);
-            lines!(out, "    upsample: {},", c.upsample);
             lines!(out, "    input_zero_point: {},", c.input_zero_point);
             lines!(out, "    weights: {},", bytes(c.weights));
-            lines!(out, "    packing: plan::Packing::{},", packing(c.packing));
-            lines!(out, "    multipliers: {},", bytes(c.multipliers));
-            lines!(out, "    bias: {},", bytes(c.bias));
-            lines!(out, "    row: plan::RowKey::{},", row(c.row));
-            lines!(out, "    left_shift: {},", c.left_shift);
-            lines!(out, "    output_zero_point: {},", c.output_zero_point);
-            match &c.residual {
-                None => lines!(out, "    residual: None,"),
-                Some(params) => {
-                    lines!(out, "    residual: Some(plan::Residual {{");
-                    lines!(out, "        slot: {other},");
-                    lines!(out, "        params: {},", sum(params));
-                    lines!(out, "    }}),");
-                }
+            packing(out, c.packing);
+            lines!(out, "    scratch: {scratch},");
+            epilogue(out, &c.epilogue, &other);
+        }
+        Kernel::MatMul(m) => {
+            let slots = [("a", &input), ("b", &other), ("output", &output)];
+            for ((name, slot), split) in slots.into_iter().zip(m.splits) {
+                lines!(out, "    {name}: plan::Matrices {{");
+                lines!(out, "        slot: {slot},");
+                lines!(out, "        split: plan::Split::{},", self::split(split));
+                lines!(out, "    }},");
             }
-            lines!(out, "    table: {},", table(c.table));
+            lines!(out, "    batch: {},", m.batch);
+            lines!(out, "    transposed: {},", m.transposed);
+            lines!(out, "    a_zero_point: {},", m.a_zero_point);
+            lines!(out, "    multiplier: {},", m.multiplier);
+            lines!(out, "    left_shift: {},", m.left_shift);
+            lines!(out, "    zero_point: {},", m.zero_point);
+            lines!(out, "    scratch: {scratch},");
         }
         Kernel::Add { params, table: t } => {
-            lines!(out, "static STEP_{i}: plan::Add<'static> = plan::Add {{");
             lines!(out, "    a: {input},");
             lines!(out, "    b: {other},");
             lines!(out, "    output: {output},");
             lines!(out, "    params: {},", sum(params));
             lines!(out, "    table: {},", table(*t));
         }
+        Kernel::Mul(m) => {
+            lines!(out, "    a: {input},");
+            lines!(out, "    b: {other},");
+            lines!(out, "    output: {output},");
+            lines!(out, "    a_zero_point: {},", m.zero_points[0]);
+            lines!(out, "    b_zero_point: {},", m.zero_points[1]);
+            lines!(out, "    multiplier: {},", m.multiplier);
+            lines!(out, "    left_shift: {},", m.left_shift);
+            lines!(out, "    zero_point: {},", m.zero_point);
+            lines!(out, "    table: {},", table(m.table));
+        }
         Kernel::Map { table: t } => {
-            lines!(out, "static STEP_{i}: plan::Map<'static> = plan::Map {{");
             lines!(out, "    input: {input},");
             lines!(out, "    output: {output},");
             lines!(out, "    table: {},", table(*t));
         }
+        Kernel::Softmax { table } => {
+            lines!(out, "    input: {input},");
+            lines!(out, "    output: {output},");
+            lines!(out, "    table: exponential({}),", table.offset);
+        }
+        Kernel::Norm(n) => {
+            lines!(out, "    input: {input},");
+            lines!(out, "    output: {output},");
+            match n.kind {
+                NormKind::Layer => lines!(out, "    kind: plan::NormKind::Layer,"),
+                NormKind::Rms => lines!(out, "    kind: plan::NormKind::Rms,"),
+                NormKind::Group { groups } => lines!(out, "    kind: plan::NormKind::Group {{ groups: {groups} }},"),
+            }
+            lines!(out, "    input_zero_point: {},", n.input_zero_point);
+            lines!(out, "    epsilon: {},", n.epsilon);
+            lines!(out, "    gain: {},", bytes(n.gain));
+            lines!(out, "    gain_shift: {},", n.gain_shift);
+            lines!(out, "    offset: {},", bytes(n.offset));
+            lines!(out, "    table: {},", table(n.table));
+        }
+        Kernel::Pool { kernel, stride, pad, kind } => {
+            lines!(out, "    input: {input},");
+            lines!(out, "    output: {output},");
+            lines!(out, "    kernel: {kernel:?},");
+            lines!(out, "    stride: {stride:?},");
+            lines!(out, "    pad: {pad:?},");
+            match kind {
+                PoolKind::Max => lines!(out, "    kind: plan::PoolKind::Max,"),
+                PoolKind::Average { input_zero_point, multiplier, left_shift, zero_point } => {
+                    lines!(out, "    kind: plan::PoolKind::Average {{");
+                    lines!(out, "        input_zero_point: {input_zero_point},");
+                    lines!(out, "        multiplier: {multiplier},");
+                    lines!(out, "        left_shift: {left_shift},");
+                    lines!(out, "        zero_point: {zero_point},");
+                    lines!(out, "    }},");
+                }
+            }
+        }
         Kernel::Shuffle { block, kind } => {
-            lines!(out, "static STEP_{i}: plan::Shuffle = plan::Shuffle {{");
             lines!(out, "    input: {input},");
             lines!(out, "    output: {output},");
             lines!(out, "    block: {block},");
             lines!(out, "    kind: plan::ShuffleKind::{},", shuffle_kind(*kind));
         }
+        Kernel::Transpose => {
+            lines!(out, "    input: {input},");
+            lines!(out, "    output: {output},");
+        }
     }
     lines!(out, "}};");
 }
 
-fn packing(packing: Packing) -> &'static str {
+fn epilogue(out: &mut String, e: &EpilogueKernel, other: &str) {
+    lines!(out, "    epilogue: plan::Epilogue {{");
+    lines!(out, "        multipliers: {},", bytes(e.multipliers));
+    lines!(out, "        bias: {},", bytes(e.bias));
+    lines!(out, "        row: plan::RowKey::{},", row(e.row));
+    lines!(out, "        left_shift: {},", e.left_shift);
+    lines!(out, "        zero_point: {},", e.zero_point);
+    match &e.residual {
+        None => lines!(out, "        residual: None,"),
+        Some(params) => {
+            lines!(out, "        residual: Some(plan::Residual {{");
+            lines!(out, "            slot: {other},");
+            lines!(out, "            params: {},", sum(params));
+            lines!(out, "        }}),");
+        }
+    }
+    lines!(out, "        table: {},", table(e.table));
+    lines!(out, "    }},");
+}
+
+fn packing(out: &mut String, packing: Packing) {
     match packing {
-        Packing::Ohwi => "Ohwi",
+        Packing::Ohwi => lines!(out, "    packing: plan::Packing::Ohwi,"),
+        Packing::Panels(Panels { isa, nr, kr, run }) => {
+            let run = match run {
+                Run::Filter => "Filter",
+                Run::Row => "Row",
+                Run::Tap => "Tap",
+            };
+            lines!(out, "    packing: plan::Packing::Panels(plan::Panels {{");
+            lines!(out, "        isa: plan::Isa::{isa:?},");
+            lines!(out, "        nr: {nr},");
+            lines!(out, "        kr: {kr},");
+            lines!(out, "        run: plan::Run::{run},");
+            lines!(out, "    }}),");
+        }
+        Packing::Depthwise { isa, nr } => {
+            lines!(out, "    packing: plan::Packing::Depthwise {{");
+            lines!(out, "        isa: plan::Isa::{isa:?},");
+            lines!(out, "        nr: {nr},");
+            lines!(out, "    }},");
+        }
+    }
+}
+
+fn split(split: Split) -> &'static str {
+    match split {
+        Split::Rows => "Rows",
+        Split::Channels => "Channels",
     }
 }
 

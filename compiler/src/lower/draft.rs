@@ -72,6 +72,8 @@ pub(super) struct Op {
     pub(super) work: Work,
     pub(super) reads: Vec<View>,
     pub(super) write: usize,
+    /// The tensor that is its memory while it runs.
+    pub(super) scratch: Option<usize>,
     /// Name of the value.
     pub(super) name: String,
     /// ONNX name of the node.

@@ -68,6 +68,8 @@ pub struct LoweredStep {
     pub inputs: Vec<Slot>,
     /// The tensor that it writes.
     pub output: Slot,
+    /// Memory that it uses while it runs.
+    pub scratch: Option<Slot>,
     /// Name of the value that it computes.
     pub name: String,
     /// ONNX name of the node that it came from.
@@ -79,24 +81,7 @@ pub struct LoweredStep {
 impl LoweredStep {
     /// The step as the plan holds it, with constants from `weights`.
     pub fn bind<'a>(&self, weights: &'a [u8]) -> Option<Step<'a>> {
-        self.kernel.bind(&self.inputs, self.output, weights)
-    }
-
-    /// Multiply-accumulates of the step.
-    pub fn macs(&self) -> u64 {
-        match &self.kernel {
-            Kernel::Conv(conv) => conv.weights.len as u64 * self.output.pixels() as u64,
-            Kernel::Add { .. } | Kernel::Map { .. } | Kernel::Shuffle { .. } => 0,
-        }
-    }
-
-    /// Sections of the weights that the step reads.
-    pub fn constants(&self) -> Vec<Section> {
-        match &self.kernel {
-            Kernel::Conv(c) => [c.weights, c.multipliers, c.bias].into_iter().chain(c.table).collect(),
-            Kernel::Add { table, .. } | Kernel::Map { table } => table.iter().copied().collect(),
-            Kernel::Shuffle { .. } => Vec::new(),
-        }
+        self.kernel.bind(&self.inputs, self.output, self.scratch, weights)
     }
 }
 
@@ -123,7 +108,7 @@ impl Lowered {
 
     /// Multiply-accumulates of one pass.
     pub fn macs(&self) -> u64 {
-        self.steps.iter().map(LoweredStep::macs).sum()
+        self.with_plan(|plan| plan.macs())
     }
 
     /// The fact stored under `key`.

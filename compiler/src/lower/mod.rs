@@ -8,6 +8,7 @@ mod draft;
 mod error;
 mod kernel;
 mod lowered;
+mod pack;
 mod plan_memory;
 mod report;
 mod select;
@@ -16,7 +17,7 @@ mod tests;
 mod weights;
 
 pub use error::{LowerError, Region};
-pub use kernel::{ConvKernel, Kernel};
+pub use kernel::{ConvKernel, ConvTransposeKernel, EpilogueKernel, Kernel, MatMulKernel, MulKernel, NormKernel};
 pub use lowered::{Lowered, LoweredPort, LoweredStep, OwnedPlan};
 pub use report::{MemoryReport, TensorRange, svg};
 pub use weights::Section;
@@ -86,6 +87,7 @@ fn assemble(
                     kernel: kernel.clone(),
                     inputs: op.reads.iter().map(|v| slot(v, v.tensor, 0)).collect(),
                     output: slot(&own(op.write), op.write, 0),
+                    scratch: op.scratch.map(|t| slot(&own(t), t, 0)),
                     name: op.name.clone(),
                     origin: op.origin.clone(),
                     text: op.text.clone(),
@@ -107,6 +109,7 @@ fn assemble(
                     kernel: Kernel::Map { table: None },
                     inputs: vec![slot(view, view.tensor, 0)],
                     output,
+                    scratch: None,
                     name: name.clone(),
                     origin: op.origin.clone(),
                     text: format!("copy of %{name} for {}", op.text),

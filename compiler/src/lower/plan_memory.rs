@@ -225,6 +225,11 @@ impl<'d> Problem<'d> {
             let write = roots[write].0;
             first[write] = first[write].min(at);
             last[write] = last[write].max(at);
+            if let Placed::Op(i) = *step
+                && let Some(scratch) = ops[i].scratch
+            {
+                (first[scratch], last[scratch]) = (at, at);
+            }
             for view in reads {
                 let read = roots[view.tensor].0;
                 last[read] = last[read].max(at);
@@ -287,7 +292,7 @@ fn candidates(draft: &Draft, op: &super::draft::Op) -> Vec<usize> {
 }
 
 /// Bytes that must exist at the fullest step in any layout of this order of steps: every tensor that is still needed,
-/// itself or inside a concatenation, once; and the step's output, unless it may take over an operand that dies.
+/// itself or inside a concatenation, once; the step's scratch; and the step's output, unless it may take over an operand that dies.
 pub(super) fn lower_bound(draft: &Draft) -> usize {
     let n = draft.tensors.len();
     let mut last: Vec<Option<usize>> = (0..n).map(|t| draft.tensors[t].output.then_some(draft.ops.len())).collect();
@@ -312,7 +317,8 @@ pub(super) fn lower_bound(draft: &Draft) -> usize {
         let dies = |&k: &usize| last[op.reads[k].tensor] == Some(i);
         let saved = if candidates(draft, op).iter().any(dies) { bytes(op.write) } else { 0 };
         live.push(op.write);
-        bound = bound.max(live.iter().map(|&t| bytes(t)).sum::<usize>() - saved);
+        let scratch = op.scratch.map_or(0, bytes);
+        bound = bound.max(live.iter().map(|&t| bytes(t)).sum::<usize>() + scratch - saved);
     }
     bound
 }

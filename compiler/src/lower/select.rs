@@ -1,15 +1,19 @@
 //! Chooses a kernel for every node and packs its constants: the first half of lowering.
 
 use super::draft::{Draft, DraftPort, Op as DraftOp, Shape, Tensor, View, Work};
-use super::weights::{bytes, ohwi, words};
-use super::{ConvKernel, Kernel, LowerError, Section};
+use super::pack::{Layer, choose, packed, padded_words};
+use super::weights::bytes;
+use super::{ConvKernel, EpilogueKernel, Kernel, LowerError, Section};
 use crate::ir::{ConstStyle, ConvGeometry, Def, Graph, InputKind, Node, Op, Remark, ValueId, print};
 use crate::target::Target;
-use flowlet_plan::{Packing, RowKey, ShuffleKind};
+use flowlet_plan::{RowKey, ShuffleKind};
 use std::collections::HashMap;
 
 /// Most channels that an identity convolution is built for: its weights grow with their square.
 const MAX_IDENTITY: usize = 2048;
+
+/// Bytes of a row of scratch memory: its alignment.
+const SCRATCH_ROW: usize = 8;
 
 /// Where a value lies, and what a reader must still do to it.
 #[derive(Clone, Copy)]
@@ -105,8 +109,23 @@ impl Selector<'_> {
     fn push(&mut self, node: &Node, text: String, work: Work, reads: Vec<View>) -> Result<(), LowerError> {
         let write = self.tensor(node.output, node.op.name())?;
         let name = self.graph.value(node.output).name.clone();
-        self.draft.ops.push(DraftOp { work, reads, write, name, origin: node.origin.clone(), text });
+        let scratch = match &work {
+            Work::Kernel(kernel) => self.scratch(kernel.scratch_bytes(reads[0].shape.channels), &name),
+            Work::Join => None,
+        };
+        self.draft.ops.push(DraftOp { work, reads, write, scratch, name, origin: node.origin.clone(), text });
         Ok(())
+    }
+
+    /// Memory of this many bytes for one step, if any.
+    fn scratch(&mut self, bytes: usize, name: &str) -> Option<usize> {
+        let height = u16::try_from(bytes.div_ceil(SCRATCH_ROW)).ok()?;
+        let shape = Shape { height, width: 1, channels: SCRATCH_ROW as u16 };
+        let tensor = Tensor { name: format!("{name} scratch"), shape, port: false, output: false };
+        (height > 0).then(|| {
+            self.draft.tensors.push(tensor);
+            self.draft.tensors.len() - 1
+        })
     }
 
     fn source(&self, node: &Node, operand: usize) -> Result<Source, LowerError> {
@@ -184,7 +203,6 @@ impl Selector<'_> {
             return unsupported(node, "not a quantised convolution");
         };
         let source = self.source(node, 0)?;
-        let weights = self.s8(node, 1)?;
         let filter = match (&self.graph.ty(node.inputs[1]).dims[..], source.flat) {
             (&[o, k], true) => {
                 let Shape { height, width, channels } = source.view.shape;
@@ -198,10 +216,18 @@ impl Selector<'_> {
             (&[o, i, kh, kw], false) => [o, i, kh, kw],
             _ => return unsupported(node, "only a fully connected layer can read a flattened picture"),
         };
-        let packed = match self.target.packing {
-            Packing::Ohwi => ohwi(weights, filter),
+        let [outputs, inputs] = [filter[0], filter[1]];
+        let layer = Layer {
+            outputs,
+            kernel: [narrow(node, "a kernel", filter[2])?, narrow(node, "a kernel", filter[3])?],
+            inputs,
+            groups: geometry.groups,
+            pixels: self.graph.ty(node.output).dims.iter().skip(2).product(),
         };
-        let (multipliers, bias) = (words(self.i32(node, 2)?), words(self.i32(node, 3)?));
+        let packing = choose(self.target.isa, &layer);
+        let weights = packed(packing, self.s8(node, 1)?, &layer);
+        let multipliers = padded_words(packing, self.i32(node, 2)?, outputs);
+        let bias = padded_words(packing, self.i32(node, 3)?, outputs);
         let mut next = 4;
         let mut operand = |present: bool| {
             next += usize::from(present);
@@ -226,20 +252,27 @@ impl Selector<'_> {
         }
         let blob = &mut self.draft.blob;
         let kernel = ConvKernel {
-            kernel: [narrow(node, "a kernel", filter[2])?, narrow(node, "a kernel", filter[3])?],
+            kernel: layer.kernel,
             stride: [narrow(node, "a stride", geometry.stride[0])?, narrow(node, "a stride", geometry.stride[1])?],
+            dilation: [
+                narrow(node, "a dilation", geometry.dilation[0])?,
+                narrow(node, "a dilation", geometry.dilation[1])?,
+            ],
             pad: [narrow(node, "a padding", geometry.pad[0])?, narrow(node, "a padding", geometry.pad[1])?],
             upsample: upsample as u8,
+            groups: geometry.groups as u16,
             input_zero_point: self.graph.ty(node.inputs[0]).quant.map_or(0, |q| q.zero_point),
-            weights: blob.put(format!("{} weights", node.origin), packed),
-            packing: self.target.packing,
-            multipliers: blob.put(format!("{} multipliers", node.origin), multipliers),
-            bias: blob.put(format!("{} bias", node.origin), bias),
-            row,
-            left_shift: *left_shift,
-            output_zero_point: *zero_point,
-            residual: *residual,
-            table,
+            weights: blob.put(format!("{} weights", node.origin), weights),
+            packing,
+            epilogue: EpilogueKernel {
+                multipliers: blob.put(format!("{} multipliers", node.origin), multipliers),
+                bias: blob.put(format!("{} bias", node.origin), bias),
+                row,
+                left_shift: *left_shift,
+                zero_point: *zero_point,
+                residual: *residual,
+                table,
+            },
         };
         self.push(node, text, Work::Kernel(Kernel::Conv(Box::new(kernel))), reads)
     }
@@ -323,27 +356,35 @@ impl Selector<'_> {
     fn identity(&mut self, node: &Node, channels: usize) -> Kernel {
         const GAIN: i8 = 64;
         let zero_point = self.graph.ty(node.inputs[0]).quant.map_or(0, |q| q.zero_point);
-        let mut weights = vec![0u8; channels * channels];
-        weights.iter_mut().step_by(channels + 1).for_each(|w| *w = GAIN as u8);
+        let mut weights = vec![0i8; channels * channels];
+        weights.iter_mut().step_by(channels + 1).for_each(|w| *w = GAIN);
         // One doubling of 2^(31 - 6): 1/64 in the requantise law with a left shift of 1 is m = 2 * 2^(30 - 6).
         let multiplier = 2 * (1 << 24);
         let bias = -i32::from(GAIN) * i32::from(zero_point);
+        let pixels = self.graph.ty(node.output).dims.iter().skip(2).product();
+        let layer = Layer { outputs: channels, kernel: [1, 1], inputs: channels, groups: 1, pixels };
+        let packing = choose(self.target.isa, &layer);
         let blob = &mut self.draft.blob;
         Kernel::Conv(Box::new(ConvKernel {
             kernel: [1, 1],
             stride: [1, 1],
+            dilation: [1, 1],
             pad: [0, 0],
             upsample: 2,
+            groups: 1,
             input_zero_point: zero_point,
-            weights: blob.put(format!("identity of {channels} channels"), weights),
-            packing: self.target.packing,
-            multipliers: blob.put("identity multipliers", words(&vec![multiplier; channels])),
-            bias: blob.put("identity bias", words(&vec![bias; channels])),
-            row: RowKey::Fixed,
-            left_shift: 1,
-            output_zero_point: zero_point,
-            residual: None,
-            table: None,
+            weights: blob.put(format!("identity of {channels} channels"), packed(packing, &weights, &layer)),
+            packing,
+            epilogue: EpilogueKernel {
+                multipliers: blob
+                    .put("identity multipliers", padded_words(packing, &vec![multiplier; channels], channels)),
+                bias: blob.put("identity bias", padded_words(packing, &vec![bias; channels], channels)),
+                row: RowKey::Fixed,
+                left_shift: 1,
+                zero_point,
+                residual: None,
+                table: None,
+            },
         }))
     }
 

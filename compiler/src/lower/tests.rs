@@ -3,7 +3,7 @@
 use super::*;
 use crate::interp;
 use crate::ir::{Tensor, parse};
-use flowlet_kernels::{add, conv, map, shuffle};
+use flowlet_kernels::{add, conv, map, matmul, mul, norm, pool, shuffle, softmax, transpose};
 use flowlet_plan::{Plan, RowKey, Step};
 
 mod random;
@@ -44,17 +44,25 @@ fn nhwc(tensor: &Tensor) -> Vec<i8> {
 pub(super) fn execute(plan: &Plan<'_>, arena: &mut [i8], indices: &[usize]) {
     for step in plan.steps {
         match step {
-            Step::Conv(s) => {
-                let row = match s.row {
-                    RowKey::Fixed | RowKey::Iteration => 0,
-                    RowKey::Index(n) => indices[usize::from(n)],
-                };
-                conv::run(arena, s, row);
-            }
+            Step::Conv(s) => conv::run(arena, s, row(s.epilogue.row, indices)),
+            Step::ConvTranspose(s) => conv::run_transpose(arena, s, row(s.epilogue.row, indices)),
+            Step::MatMul(s) => matmul::run(arena, s),
             Step::Add(s) => add::run(arena, s),
+            Step::Mul(s) => mul::run(arena, s),
             Step::Map(s) => map::run(arena, s),
+            Step::Softmax(s) => softmax::run(arena, s),
+            Step::Norm(s) => norm::run(arena, s),
+            Step::Pool(s) => pool::run(arena, s),
             Step::Shuffle(s) => shuffle::run(arena, s),
+            Step::Transpose(s) => transpose::run(arena, s),
         }
+    }
+}
+
+fn row(key: RowKey, indices: &[usize]) -> usize {
+    match key {
+        RowKey::Fixed | RowKey::Iteration => 0,
+        RowKey::Index(n) => indices[usize::from(n)],
     }
 }
 

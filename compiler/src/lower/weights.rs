@@ -45,23 +45,6 @@ impl Blob {
     }
 }
 
-/// Weights `[O, I, kh, kw]` in the order `[O, kh, kw, I]`.
-pub(super) fn ohwi(weights: &[i8], [o, i, kh, kw]: [usize; 4]) -> Vec<u8> {
-    let taps = kh * kw;
-    let mut packed = Vec::with_capacity(weights.len());
-    for filter in weights.chunks_exact((i * taps).max(1)).take(o) {
-        for tap in 0..taps {
-            packed.extend((0..i).map(|channel| filter[channel * taps + tap] as u8));
-        }
-    }
-    packed
-}
-
-/// Little-endian bytes of 32-bit constants.
-pub(super) fn words(values: &[i32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
 /// Bytes of 8-bit constants.
 pub(super) fn bytes(values: &[i8]) -> Vec<u8> {
     values.iter().map(|&v| v as u8).collect()
@@ -79,11 +62,5 @@ mod tests {
         assert_eq!(blob.put("c", vec![1, 2, 3]), first);
         assert_eq!((second.offset, blob.bytes.len()), (16, 17));
         assert_eq!(first.of(&blob.bytes), [1, 2, 3]);
-    }
-
-    #[test]
-    fn input_channels_become_innermost() {
-        let weights: Vec<i8> = (0..12).collect(); // [1, 3, 2, 2]
-        assert_eq!(ohwi(&weights, [1, 3, 2, 2]), [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]);
     }
 }

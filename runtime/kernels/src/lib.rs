@@ -9,6 +9,8 @@
 //! | sum of two s8 tensors | [`add`] |
 //! | real numbers at the ports | [`port`] |
 //! | unary functions | [`table`] |
+//! | norms at run time | [`norm`] |
+//! | softmax | [`softmax`] |
 //! | Gaussian noise from a seed | [`noise`] |
 //!
 //! Tensors are NHWC with batch 1 and live in one arena of bytes. This is the only crate of the runtime with `unsafe`
@@ -20,13 +22,22 @@ extern crate std;
 
 pub use flowlet_plan as plan;
 
+pub use isa::has_feature;
+
 pub mod add;
 mod bytes;
 pub mod conv;
+pub mod isa;
 pub mod map;
+pub mod matmul;
+pub mod mul;
 pub mod noise;
+pub mod norm;
+pub mod pool;
 pub mod port;
 pub mod requant;
 pub mod round;
 pub mod shuffle;
+pub mod softmax;
 pub mod table;
+pub mod transpose;

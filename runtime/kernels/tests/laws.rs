@@ -1,8 +1,8 @@
 //! The numerics rules against wide arithmetic.
 
-mod cases;
+mod random;
 
-use cases::Random;
+use random::Random;
 use flowlet_kernels::add::{Term, add_params, sum};
 use flowlet_kernels::plan::{AddParams, Quant};
 use flowlet_kernels::port::{dequantise, quantise};

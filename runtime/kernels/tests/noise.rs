@@ -1,7 +1,5 @@
 //! The noise generator against published answers and the normal distribution.
 
-mod cases;
-
 use flowlet_kernels::noise::{self, normal, philox};
 use flowlet_kernels::port::quantise;
 

@@ -2,7 +2,7 @@
 
 use crate::plan::{PLAN_VERSION, Plan};
 use crate::slot::Slot;
-use crate::step::{RowKey, Step};
+use crate::step::RowKey;
 
 /// Why a plan is refused. `step` is the position in [`Plan::steps`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,11 @@ pub enum PlanError {
         /// Position of the step.
         step: usize,
     },
+    /// A step's scratch memory overlaps a tensor that the step reads or writes.
+    Scratch {
+        /// Position of the step.
+        step: usize,
+    },
     /// A bias bank has fewer rows than the input that chooses among them has values, or that input does not exist.
     Rows {
         /// Position of the step.
@@ -96,6 +101,9 @@ impl core::fmt::Display for PlanError {
             PlanError::InPlace { step } => write!(f, "step {step} writes over its own input"),
             PlanError::Collision { step } => {
                 write!(f, "step {step} writes over another part of the tensor that it writes")
+            }
+            PlanError::Scratch { step } => {
+                write!(f, "the scratch memory of step {step} overlaps a tensor that the step uses")
             }
             PlanError::Rows { step } => {
                 write!(f, "step {step}: the bias bank does not match the input that selects its row")
@@ -219,25 +227,44 @@ impl<'a> Plan<'a> {
             }
             j += 1;
         }
-        match step {
-            Step::Conv(conv) => {
-                let needed = match conv.row {
-                    RowKey::Fixed => 1,
-                    RowKey::Index(n) => {
-                        if n as usize >= self.indices.len() {
-                            return Err(PlanError::Rows { step: i });
-                        }
-                        self.indices[n as usize].count as usize
-                    }
-                    RowKey::Iteration => self.iterations_of(i),
-                };
-                if conv.rows() < needed || needed == 0 {
+        if let Err(error) = self.check_scratch(i) {
+            return Err(error);
+        }
+        let Some((row, rows)) = step.bank() else { return Ok(()) };
+        let needed = match row {
+            RowKey::Fixed => 1,
+            RowKey::Index(n) => {
+                if n as usize >= self.indices.len() {
                     return Err(PlanError::Rows { step: i });
                 }
-                Ok(())
+                self.indices[n as usize].count as usize
             }
-            Step::Add(_) | Step::Map(_) | Step::Shuffle(_) => Ok(()),
+            RowKey::Iteration => self.iterations_of(i),
+        };
+        if rows < needed || needed == 0 {
+            return Err(PlanError::Rows { step: i });
         }
+        Ok(())
+    }
+
+    /// A step's scratch touches nothing that the step reads or writes.
+    const fn check_scratch(&self, i: usize) -> Result<(), PlanError> {
+        let step = &self.steps[i];
+        let Some(scratch) = step.scratch() else { return Ok(()) };
+        if scratch.overlaps(step.output()) {
+            return Err(PlanError::Scratch { step: i });
+        }
+        let inputs = step.inputs();
+        let mut k = 0;
+        while k < inputs.len() {
+            if let Some(slot) = inputs[k]
+                && scratch.overlaps(slot)
+            {
+                return Err(PlanError::Scratch { step: i });
+            }
+            k += 1;
+        }
+        Ok(())
     }
 
     /// Rounds that the step takes part in: the most of all entry points that contain it.
@@ -272,7 +299,11 @@ impl<'a> Plan<'a> {
         let mut j = 0;
         while j < self.steps.len() {
             let other = self.steps[j].output();
-            if other.tensor != slot.tensor && other.overlaps(slot) {
+            let scratched = match self.steps[j].scratch() {
+                Some(scratch) => scratch.overlaps(slot),
+                None => false,
+            };
+            if scratched || other.tensor != slot.tensor && other.overlaps(slot) {
                 let between = j < at && (!written || j > since);
                 if between || self.runs_between(since, written, j, at) {
                     return Err(PlanError::LiveOverlap { step: at, writer: j });
@@ -396,7 +427,12 @@ impl<'a> Plan<'a> {
         while i < self.steps.len() + self.inputs.len() {
             let other =
                 if i < self.steps.len() { self.steps[i].output() } else { &self.inputs[i - self.steps.len()].slot };
-            if other.tensor != state.tensor && other.overlaps(state) {
+            let scratched = i < self.steps.len()
+                && match self.steps[i].scratch() {
+                    Some(scratch) => scratch.overlaps(state),
+                    None => false,
+                };
+            if scratched || other.tensor != state.tensor && other.overlaps(state) {
                 return false;
             }
             i += 1;

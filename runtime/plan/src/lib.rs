@@ -11,11 +11,17 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod isa;
 mod plan;
 mod slot;
 mod step;
 
 pub use check::{CheckedPlan, PlanError};
+pub use isa::Isa;
 pub use plan::{Exactness, Graph, Index, PLAN_VERSION, Plan, Port};
 pub use slot::{DType, Quant, Slot};
-pub use step::{Add, AddParams, Conv, Map, Packing, Residual, RowKey, Shuffle, ShuffleKind, Step, Table};
+pub use step::{
+    ARM_DSP_PIXELS, ARM_MVE_PIXELS, Add, AddParams, Conv, ConvTranspose, Epilogue, Map, MatMul, Matrices, Mul, Norm,
+    NormKind, Packing, Panels, Pool, PoolKind, Residual, RowKey, Run, Shuffle, ShuffleKind, Softmax, Split, Step,
+    Table, Transpose, scratch_bytes,
+};

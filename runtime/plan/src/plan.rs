@@ -4,7 +4,7 @@ use crate::slot::{Quant, Slot};
 use crate::step::Step;
 
 /// Version of the plan's layout. A runtime refuses any other with a sentence; see STABILITY.md.
-pub const PLAN_VERSION: u16 = 1;
+pub const PLAN_VERSION: u16 = 2;
 
 /// Whether a plan's outputs are the same bits everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

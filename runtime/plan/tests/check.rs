@@ -33,18 +33,23 @@ fn conv(input: Slot, output: Slot) -> Conv<'static> {
         output,
         kernel: [1, 1],
         stride: [1, 1],
+        dilation: [1, 1],
         pad: [0, 0],
         upsample: 1,
+        groups: 1,
         input_zero_point: 0,
         weights: &ZEROS[..i * o],
         packing: Packing::Ohwi,
-        multipliers: &ZEROS[..4 * o],
-        bias: &ZEROS[..4 * o],
-        row: RowKey::Fixed,
-        left_shift: 0,
-        output_zero_point: 0,
-        residual: None,
-        table: None,
+        scratch: None,
+        epilogue: Epilogue {
+            multipliers: &ZEROS[..4 * o],
+            bias: &ZEROS[..4 * o],
+            row: RowKey::Fixed,
+            left_shift: 0,
+            zero_point: 0,
+            residual: None,
+            table: None,
+        },
     }
 }
 
@@ -160,17 +165,17 @@ fn steps_out_of_bounds() {
     conv(&|s| s.kernel[1] = 0);
     conv(&|s| s.stride[0] = 0);
     conv(&|s| s.upsample = 3);
-    conv(&|s| s.left_shift = 31);
+    conv(&|s| s.epilogue.left_shift = 31);
     conv(&|s| s.weights = &s.weights[1..]);
-    conv(&|s| s.multipliers = &s.multipliers[1..]);
-    conv(&|s| s.bias = &[]);
-    conv(&|s| s.bias = &s.bias[1..]);
+    conv(&|s| s.epilogue.multipliers = &s.epilogue.multipliers[1..]);
+    conv(&|s| s.epilogue.bias = &[]);
+    conv(&|s| s.epilogue.bias = &s.epilogue.bias[1..]);
     conv(&|s| s.input.dtype = DType::F32);
     let residual = |slot, shift| Some(Residual { slot, params: AddParams { ma: 1, mb: 1, c: 0, shift } });
-    conv(&|s| s.residual = residual(slot(2, 32, [2, 1, 4]), 1));
-    conv(&|s| s.residual = residual(slot(2, 49, D), 1));
-    conv(&|s| s.residual = residual(slot(2, 32, D), 0));
-    conv(&|s| s.residual = residual(slot(2, 32, D), 31));
+    conv(&|s| s.epilogue.residual = residual(slot(2, 32, [2, 1, 4]), 1));
+    conv(&|s| s.epilogue.residual = residual(slot(2, 49, D), 1));
+    conv(&|s| s.epilogue.residual = residual(slot(2, 32, D), 0));
+    conv(&|s| s.epilogue.residual = residual(slot(2, 32, D), 31));
     refused(map(x, slot(1, 16, [2, 2, 3])));
     refused(map(x, slot(1, 49, D)));
     refused(add(x, slot(2, 32, [4, 1, 4]), y));
@@ -179,6 +184,24 @@ fn steps_out_of_bounds() {
     refused(shuffle(slot(1, 16, [1, 2, 8]), 2));
     refused(shuffle(slot(1, 16, D), 0));
     assert_eq!(check(64, x, &[shuffle(slot(1, 16, [1, 1, 16]), 2)], slot(1, 16, [1, 1, 16])), Ok(()));
+}
+
+#[test]
+fn scratch() {
+    let (x, y, z) = (slot(0, 0, D), slot(1, 16, D), slot(2, 32, D));
+    let with = |offset| Step::Conv(Conv { scratch: Some(slot(9, offset, [1, 1, 8])), ..conv(x, y) });
+    assert_eq!(check(64, x, &[with(48)], y), Ok(()));
+    assert_eq!(check(64, x, &[with(60)], y), Err(PlanError::StepOutOfBounds { step: 0 }));
+    assert_eq!(check(64, x, &[with(44)], y), Err(PlanError::StepOutOfBounds { step: 0 }), "it is misaligned");
+    for offset in [0, 8, 16, 24] {
+        assert_eq!(check(64, x, &[with(offset)], y), Err(PlanError::Scratch { step: 0 }), "{offset}");
+    }
+    // Over a tensor that a later step reads, and over one that nothing reads any more.
+    assert_eq!(
+        check(64, x, &[map(x, z), with(32), add(y, z, slot(3, 48, D))], y),
+        Err(PlanError::LiveOverlap { step: 2, writer: 1 })
+    );
+    assert_eq!(check(64, x, &[map(x, z), map(z, slot(3, 48, D)), with(32)], y), Ok(()));
 }
 
 #[test]
@@ -234,9 +257,9 @@ fn in_place() {
     // A residual may be overwritten, the input may not.
     let (skip, out) = (slot(2, 16, D), slot(3, 16, D));
     let mut step = conv(x, out);
-    step.residual = Some(Residual { slot: skip, params: AddParams { ma: 1, mb: 1, c: 0, shift: 1 } });
+    step.epilogue.residual = Some(Residual { slot: skip, params: AddParams { ma: 1, mb: 1, c: 0, shift: 1 } });
     assert_eq!(check(64, x, &[map(x, skip), Step::Conv(step)], out), Ok(()));
-    step.residual = step.residual.map(|r| Residual { slot: slot(2, 17, D), ..r });
+    step.epilogue.residual = step.epilogue.residual.map(|r| Residual { slot: slot(2, 17, D), ..r });
     let steps = [map(x, slot(2, 17, D)), Step::Conv(step)];
     assert_eq!(check(64, x, &steps, out), Err(PlanError::InPlace { step: 1 }));
     // From one channel range of a tensor into another.
@@ -256,10 +279,12 @@ fn collision() {
 #[test]
 fn rows() {
     let (x, y) = (slot(0, 0, D), slot(1, 16, D));
-    let bank = [0; 4 * 4 * 3];
+    static BANK: [u8; 4 * 4 * 3] = [0; 4 * 4 * 3];
     let (inputs, outputs) = ([port(x)], [port(y)]);
     let check = |row, count, iterations, rows: usize| {
-        let steps = [Step::Conv(Conv { row, bias: &bank[..16 * rows], ..conv(x, y) })];
+        let mut step = conv(x, y);
+        (step.epilogue.row, step.epilogue.bias) = (row, &BANK[..16 * rows]);
+        let steps = [Step::Conv(step)];
         let graphs = [Graph { len: 1, iterations, ..ONCE[0] }];
         let indices = [Index { name: "label", count }];
         Plan { indices: &indices, ..plan(32, &inputs, &steps, &outputs, &graphs) }.check().map(drop)

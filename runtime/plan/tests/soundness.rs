@@ -35,7 +35,22 @@ fn random_plan(random: &mut Random) -> (Vec<Slot>, Vec<Step<'static>>, Slot, Vec
         let params = AddParams { ma: 1, mb: 1, c: 0, shift: 1 };
         if a.channels != 4 || b.channels != 4 || random.below(4) > 0 {
             let output = slot(tensor, offset, a.channels, a.channels);
-            steps.push(if a.channels == b.channels && random.below(2) > 0 {
+            let matrices = |slot| Matrices { slot, split: Split::Channels };
+            let scratch = Slot { width: 1, ..slot(u16::MAX, 16 * random.below(6), 8, 8) };
+            steps.push(if (a.channels, b.channels) == (4, 4) && random.below(4) == 0 {
+                Step::MatMul(MatMul {
+                    a: matrices(a),
+                    b: matrices(b),
+                    output: matrices(output),
+                    batch: 1,
+                    transposed: false,
+                    a_zero_point: 0,
+                    multiplier: 2,
+                    left_shift: 0,
+                    zero_point: 0,
+                    scratch: Some(scratch),
+                })
+            } else if a.channels == b.channels && random.below(2) > 0 {
                 Step::Add(Add { a, b, output, params, table: None })
             } else {
                 Step::Map(Map { input: a, output, table: None })
@@ -81,12 +96,19 @@ fn runs_clean(plan: &Plan<'_>) -> bool {
             }
         }
         for step in core::iter::repeat_n(steps, usize::from(graph.iterations)).flatten() {
+            if let Some(scratch) = step.scratch() {
+                bytes(scratch).for_each(|i| owner[i] = u16::MAX);
+            }
             for input in step.inputs().into_iter().flatten() {
                 if bytes(input).any(|i| owner[i] != input.tensor) {
                     return false;
                 }
             }
             bytes(step.output()).for_each(|i| owner[i] = step.output().tensor);
+            // Scratch is written until the end of the step.
+            if let Some(scratch) = step.scratch() {
+                bytes(scratch).for_each(|i| owner[i] = u16::MAX);
+            }
         }
     }
     plan.outputs.iter().all(|port| bytes(&port.slot).all(|i| owner[i] == port.slot.tensor))
@@ -107,7 +129,15 @@ fn accepted_plans_read_their_own_tensors() {
                 Step::Map(s) => s.output.offset = moved,
                 Step::Add(s) if random.below(2) > 0 => s.b.offset = moved,
                 Step::Add(s) => s.output.offset = moved,
-                Step::Conv(_) | Step::Shuffle(_) => {}
+                Step::MatMul(s) => s.scratch = s.scratch.map(|t| Slot { offset: 8 * random.below(12), ..t }),
+                Step::Conv(_)
+                | Step::ConvTranspose(_)
+                | Step::Mul(_)
+                | Step::Softmax(_)
+                | Step::Norm(_)
+                | Step::Pool(_)
+                | Step::Shuffle(_)
+                | Step::Transpose(_) => {}
             }
         }
         let port =

@@ -6,7 +6,7 @@ pub mod scalar;
 
 pub use params::{Term, add_params};
 
-use crate::plan::{Add, AddParams};
+use crate::plan::{Add, AddParams, Isa};
 use crate::requant::saturate;
 
 /// The sum of two s8 values; ties round up.
@@ -15,6 +15,11 @@ pub const fn sum(a: i8, b: i8, params: &AddParams) -> i8 {
     let scaled = a as i32 * params.ma as i32 + b as i32 * params.mb as i32;
     let shift = params.shift as u32;
     saturate(scaled.wrapping_add(params.c).wrapping_add(1i32.wrapping_shl(shift.wrapping_sub(1))).wrapping_shr(shift))
+}
+
+/// The instruction set whose kernel [`run`] takes.
+pub fn isa() -> Isa {
+    Isa::Scalar
 }
 
 /// Runs the step; the output may be the same place as either operand.

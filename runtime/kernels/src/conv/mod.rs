@@ -1,42 +1,75 @@
-//! 2-D convolution with its epilogue: requantise, residual, table. A fully connected layer is a 1x1 convolution of
-//! one pixel.
+//! 2-D convolution, plain and transposed, with its epilogue: requantise, residual, table. A fully connected layer is a
+//! 1x1 convolution of one pixel, a 1-D convolution one of one row.
 //!
-//! `[H, W, I] -> [P, Q, O]`, weights `[O, kh, kw, I]`:
-//! `acc[o] = bias[row][o] + sum w[o][ky][kx][i] * x[...]`, where padding reads the input's zero point, then the law of
-//! [`crate::requant`], then the sum of [`crate::add`] with the residual, then the table. Bit-exact.
+//! `[H, W, I] -> [P, Q, O]`: `acc[o] = bias[row][o] + sum w[o][ky][kx][i] * x[...]`, where padding reads the input's
+//! zero point, then the law of [`crate::requant`], then the sum of [`crate::add`] with the residual, then the table.
+//! Bit-exact in every packing.
 
+pub mod epilogue;
+pub mod geometry;
+pub mod pack;
 pub mod reference;
 pub mod scalar;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 pub mod x86_avx2;
 
-use crate::plan::Conv;
+use crate::isa::is_available;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+use crate::plan::Isa;
+use crate::plan::{Conv, ConvTranspose, Packing};
+use epilogue::clamp_row;
 
 /// Runs the step with bias row `row`, the last one if there are fewer. The residual may be the same place as the
 /// output; an input that overlaps the output gives unspecified bytes, which [`crate::plan::Plan::check`] excludes.
 ///
 /// # Panics
-/// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes too. With a constant step and an
-/// arena of constant size the test is made at compile time.
+/// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes too, or if its weights are packed
+/// for kernels that are not here ([`is_readable`]). With a constant step and an arena of constant size both tests are
+/// made at compile time on microcontrollers.
 #[inline(always)]
 pub fn run(arena: &mut [i8], step: &Conv<'_>, row: usize) {
     assert!(step.fits(arena.len()), "the convolution does not fit the arena");
-    let last = step.rows() - 1;
-    // SAFETY: the assertion is the callee's condition, and the row is clamped to the bank.
-    unsafe { best(arena.as_mut_ptr(), step, if row < last { row } else { last }) }
+    let row = clamp_row(&step.epilogue, row);
+    let arena = arena.as_mut_ptr();
+    // SAFETY: the assertion is the callees' condition, the row is clamped to the bank, and each arm asks whether its
+    // instructions are here.
+    unsafe {
+        match step.packing {
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Packing::Ohwi if is_available(Isa::Avx2) => x86_avx2::run(arena, step, row),
+            Packing::Ohwi => scalar::run(arena, step, row),
+            Packing::Panels(_) | Packing::Depthwise { .. } => not_here(step.packing),
+        }
+    }
 }
 
-/// The fastest kernel that this processor runs; all give the same bits.
+/// Runs the step with bias row `row`, as [`run`].
 ///
-/// # Safety
-/// As [`scalar::run`].
+/// # Panics
+/// As [`run`].
 #[inline(always)]
-unsafe fn best(arena: *mut i8, step: &Conv<'_>, row: usize) {
-    #[cfg(all(feature = "std", target_arch = "x86_64"))]
-    if x86_avx2::is_available() {
-        // SAFETY: the caller's condition, and the processor was asked.
-        return unsafe { x86_avx2::run(arena, step, row) };
+pub fn run_transpose(arena: &mut [i8], step: &ConvTranspose<'_>, row: usize) {
+    assert!(step.fits(arena.len()), "the transposed convolution does not fit the arena");
+    let last = step.rows() - 1;
+    let row = if row < last { row } else { last };
+    let arena = arena.as_mut_ptr();
+    match step.packing {
+        // SAFETY: the assertion is the callee's condition, and the row is clamped to the bank.
+        Packing::Ohwi => unsafe { scalar::run_transpose(arena, step, row) },
+        Packing::Panels(_) | Packing::Depthwise { .. } => not_here(step.packing),
     }
-    // SAFETY: the caller's condition.
-    unsafe { scalar::run(arena, step, row) }
+}
+
+/// Whether a kernel of this build, on this processor, reads the packing.
+#[inline(always)]
+pub fn is_readable(packing: Packing) -> bool {
+    PACKINGS.contains(&packing) && is_available(packing.isa())
+}
+
+/// Every packing that some kernel reads, in some build.
+pub const PACKINGS: &[Packing] = &[Packing::Ohwi];
+
+#[cold]
+fn not_here(packing: Packing) -> ! {
+    panic!("this build has no kernel for weights packed for {}", packing.isa().name())
 }

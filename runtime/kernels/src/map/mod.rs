@@ -3,7 +3,12 @@
 pub mod reference;
 pub mod scalar;
 
-use crate::plan::Map;
+use crate::plan::{Isa, Map};
+
+/// The instruction set whose kernel [`run`] takes.
+pub fn isa() -> Isa {
+    Isa::Scalar
+}
 
 /// Runs the step; the output may be the same place as the operand.
 ///

@@ -3,7 +3,12 @@
 pub mod reference;
 pub mod scalar;
 
-use crate::plan::Shuffle;
+use crate::plan::{Isa, Shuffle};
+
+/// The instruction set whose kernel [`run`] takes.
+pub fn isa() -> Isa {
+    Isa::Scalar
+}
 
 /// Runs the step. An output that overlaps the input gives unspecified bytes, which [`crate::plan::Plan::check`]
 /// excludes.

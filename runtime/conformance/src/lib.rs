@@ -1,0 +1,188 @@
+//! Every kernel of flowlet against its textbook reference with `==`, over shape space: one suite for hosts and
+//! firmware.
+//!
+//! Each row of the suite is one kernel: an operator and the instruction set (and packing) that executed it. A case
+//! compares the whole arena, so that a stray write shows too.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod cases;
+mod memory;
+mod random;
+
+pub use cases::Limit;
+pub use memory::{ARENA_BYTES, CONSTANT_BYTES, Memory};
+
+use flowlet_kernels::isa::is_available;
+use flowlet_kernels::plan::{Isa, Packing, Slot};
+use flowlet_kernels::{add, conv, map, matmul, mul, norm, pool, shuffle, softmax, transpose};
+use random::Random;
+
+/// What one kernel did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The operator.
+    pub op: &'static str,
+    /// The instruction set whose kernel ran.
+    pub isa: Isa,
+    /// The packing, for operators that have several.
+    pub packing: Option<Packing>,
+    /// Cases that ran.
+    pub cases: u32,
+    /// Cases whose arena differed from the reference's.
+    pub mismatches: u32,
+    /// The first of them.
+    pub first: Option<u32>,
+}
+
+/// Runs every kernel of this build and processor for `cases` cases, and tells each row when it is done. Returns the
+/// number of mismatches.
+pub fn run(memory: &mut Memory, cases: u32, limit: Limit, mut tell: impl FnMut(&Row)) -> u32 {
+    let mut suite = Suite { memory, cases, mismatches: 0, tell: &mut tell };
+    for &packing in conv::PACKINGS {
+        if !is_available(packing.isa()) {
+            continue;
+        }
+        suite.row("conv", packing.isa(), Some(packing), |random, constants, arenas| {
+            let step = cases::conv(random, constants, packing, ARENA_BYTES, limit)?;
+            let row = random.below(3) as usize;
+            arenas.compare(
+                random,
+                step.scratch,
+                |a| conv::run(a, &step, row),
+                |b, a| conv::reference::run(b, a, &step, row),
+            );
+            Some(())
+        });
+        if matches!(packing, Packing::Depthwise { .. }) {
+            continue;
+        }
+        suite.row("conv_transpose", packing.isa(), Some(packing), |random, constants, arenas| {
+            let step = cases::conv_transpose(random, constants, packing, ARENA_BYTES, limit)?;
+            let row = random.below(3) as usize;
+            arenas.compare(
+                random,
+                step.scratch,
+                |a| conv::run_transpose(a, &step, row),
+                |b, a| conv::reference::run_transpose(b, a, &step, row),
+            );
+            Some(())
+        });
+    }
+    suite.row("matmul", matmul::isa(), None, |random, _, arenas| {
+        let step = cases::matmul(random, ARENA_BYTES, limit)?;
+        arenas.compare(random, step.scratch, |a| matmul::run(a, &step), |b, a| matmul::reference::run(b, a, &step));
+        Some(())
+    });
+    suite.row("add", add::isa(), None, |random, constants, arenas| {
+        let step = cases::add(random, constants, ARENA_BYTES)?;
+        arenas.compare(random, None, |a| add::run(a, &step), |b, a| add::reference::run(b, a, &step));
+        Some(())
+    });
+    suite.row("mul", mul::isa(), None, |random, constants, arenas| {
+        let step = cases::mul(random, constants, ARENA_BYTES)?;
+        arenas.compare(random, None, |a| mul::run(a, &step), |b, a| mul::reference::run(b, a, &step));
+        Some(())
+    });
+    suite.row("map", map::isa(), None, |random, constants, arenas| {
+        let step = cases::map(random, constants, ARENA_BYTES)?;
+        arenas.compare(random, None, |a| map::run(a, &step), |b, a| map::reference::run(b, a, &step));
+        Some(())
+    });
+    suite.row("softmax", softmax::isa(), None, |random, constants, arenas| {
+        let step = cases::softmax(random, constants, ARENA_BYTES)?;
+        arenas.compare(random, None, |a| softmax::run(a, &step), |b, a| softmax::reference::run(b, a, &step));
+        Some(())
+    });
+    suite.row("norm", norm::isa(), None, |random, constants, arenas| {
+        let step = cases::norm(random, constants, ARENA_BYTES)?;
+        arenas.compare(random, None, |a| norm::run(a, &step), |b, a| norm::reference::run(b, a, &step));
+        Some(())
+    });
+    suite.row("pool", pool::isa(), None, |random, _, arenas| {
+        let step = cases::pool(random, ARENA_BYTES)?;
+        arenas.compare(random, None, |a| pool::run(a, &step), |b, a| pool::reference::run(b, a, &step));
+        Some(())
+    });
+    suite.row("shuffle", shuffle::isa(), None, |random, _, arenas| {
+        let step = cases::shuffle(random, ARENA_BYTES)?;
+        arenas.compare(random, None, |a| shuffle::run(a, &step), |b, a| shuffle::reference::run(b, a, &step));
+        Some(())
+    });
+    suite.row("transpose", transpose::isa(), None, |random, _, arenas| {
+        let step = cases::transpose(random, ARENA_BYTES)?;
+        arenas.compare(random, None, |a| transpose::run(a, &step), |b, a| transpose::reference::run(b, a, &step));
+        Some(())
+    });
+    suite.mismatches
+}
+
+struct Suite<'m, T> {
+    memory: &'m mut Memory,
+    cases: u32,
+    mismatches: u32,
+    tell: &'m mut T,
+}
+
+impl<T: FnMut(&Row)> Suite<'_, T> {
+    fn row(
+        &mut self,
+        op: &'static str,
+        isa: Isa,
+        packing: Option<Packing>,
+        mut case: impl FnMut(&mut Random, &mut [u8], &mut Arenas<'_>) -> Option<()>,
+    ) {
+        let mut row = Row { op, isa, packing, cases: 0, mismatches: 0, first: None };
+        let mut random = Random(2);
+        // Cases that are too large are drawn again, never counted.
+        for _ in 0..self.cases.saturating_mul(200) {
+            if row.cases == self.cases {
+                break;
+            }
+            let Memory { before, got, want, constants } = &mut *self.memory;
+            let mut arenas = Arenas { before, got, want, equal: true };
+            if case(&mut random, constants, &mut arenas).is_none() {
+                continue;
+            }
+            if !arenas.equal {
+                row.mismatches += 1;
+                row.first = row.first.or(Some(row.cases));
+            }
+            row.cases += 1;
+        }
+        self.mismatches += row.mismatches;
+        (self.tell)(&row);
+    }
+}
+
+/// The arenas of one case.
+struct Arenas<'m> {
+    before: &'m mut [i8; ARENA_BYTES],
+    got: &'m mut [i8; ARENA_BYTES],
+    want: &'m mut [i8; ARENA_BYTES],
+    equal: bool,
+}
+
+impl Arenas<'_> {
+    /// Runs both on the same random bytes and compares every byte, except the scratch memory's.
+    fn compare(
+        &mut self,
+        random: &mut Random,
+        scratch: Option<Slot>,
+        kernel: impl FnOnce(&mut [i8]),
+        reference: impl FnOnce(&[i8], &mut [i8]),
+    ) {
+        random.fill(self.before);
+        self.got.copy_from_slice(self.before);
+        self.want.copy_from_slice(self.before);
+        kernel(self.got);
+        reference(self.before, self.want);
+        if let Some(scratch) = scratch {
+            let range = scratch.offset as usize..scratch.end();
+            if let (Some(got), Some(want)) = (self.got.get_mut(range.clone()), self.want.get(range)) {
+                got.copy_from_slice(want);
+            }
+        }
+        self.equal = self.got == self.want;
+    }
+}

@@ -1,0 +1,35 @@
+//! Product of two s8 tensors: the requantise law on `(a - za) * (b - zb)`, then a table.
+
+pub mod reference;
+pub mod scalar;
+
+use crate::plan::{Isa, Mul};
+use crate::requant::requantise;
+use crate::table::lookup;
+
+/// One element.
+#[inline(always)]
+pub const fn product(a: i8, b: i8, step: &Mul<'_>) -> i8 {
+    let acc = (a as i32 - step.a_zero_point as i32) * (b as i32 - step.b_zero_point as i32);
+    let q = requantise(acc, step.left_shift, step.multiplier, step.zero_point);
+    match step.table {
+        Some(table) => lookup(table, q),
+        None => q,
+    }
+}
+
+/// The instruction set whose kernel [`run`] takes.
+pub fn isa() -> Isa {
+    Isa::Scalar
+}
+
+/// Runs the step; the output may be the same place as an operand of its shape.
+///
+/// # Panics
+/// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes.
+#[inline(always)]
+pub fn run(arena: &mut [i8], step: &Mul<'_>) {
+    assert!(step.fits(arena.len()), "the product does not fit the arena");
+    // SAFETY: the assertion is the callee's condition.
+    unsafe { scalar::run(arena.as_mut_ptr(), step) }
+}

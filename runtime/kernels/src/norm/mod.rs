@@ -1,0 +1,201 @@
+//! Norms with statistics at run time, in fixed point: s8 in, s8 out, integers only, the same number of steps whatever
+//! the data.
+//!
+//! For `N` elements with `S = sum q` and `Q = sum q^2` the variance in input steps, times `N^2`, is `V = N*Q - S^2`
+//! (layer, group, instance) or `V = N * sum (q - zp)^2` (root mean square), to which the plan's `epsilon = N^2 * eps /
+//! scale^2` is added. Then
+//!
+//! - `N / sqrt(V) = mantissa * 2^(exponent - 30)` with 30 bits of mantissa, from a 32-bit integer square root of the
+//!   normalised `V` and a 31-bit integer reciprocal ([`Statistics::of`]);
+//! - `A_c = rnd(gain_c * 2^-gain_shift * N / sqrt(V) * 2^16)`, saturated to 24 bits ([`Statistics::slope`]);
+//! - the mean with 12 bits below the point, `B_c = offset_c - rnd(mean * A_c)`, saturated to 31 bits
+//!   ([`Statistics::intercept`]);
+//! - `q' = sat8((q * A_c + B_c + 2^15) >> 16)`, then the table.
+//!
+//! The relative error of `A_c` is below `2^-29`, plus half a unit of its last place, `2^-17` output steps for each
+//! input step.
+
+pub mod reference;
+pub mod scalar;
+
+use crate::plan::{Isa, Norm, NormKind};
+use crate::requant::saturate;
+use crate::round::{power_of_two, ties_even};
+use crate::table::lookup;
+
+/// Bits below the point of a slope and an intercept.
+pub const POINT: u32 = 16;
+/// Bits below the point of the mean.
+const MEAN_POINT: u32 = 12;
+/// Largest slope: `128 * slope` leaves room for an intercept of 30 bits.
+const MAX_SLOPE: i64 = (1 << 23) - 1;
+const MAX_INTERCEPT: i64 = (1 << 30) - (1 << 16);
+
+/// What one group of elements has in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// What is taken off each value, in input steps with 12 bits below the point.
+    mean: i32,
+    /// `N / sqrt(V) = mantissa * 2^(exponent - 30)`.
+    mantissa: u32,
+    exponent: i32,
+}
+
+impl Statistics {
+    /// Statistics of `n` elements, fewer than 2^20, with sum `sum` and sum of squares `squares`.
+    #[inline(always)]
+    pub const fn of(step: &Norm<'_>, n: usize, sum: i32, squares: u64) -> Statistics {
+        let (s, wide) = (sum as i64, n as u64);
+        let zero_point = step.input_zero_point as i64;
+        let (spread, mean) = match step.kind {
+            NormKind::Layer | NormKind::Group { .. } => {
+                // The quotient depends on the shape only.
+                let reciprocal = (1i64 << 40) / n as i64;
+                let mean = (s * reciprocal + (1 << (39 - MEAN_POINT))) >> (40 - MEAN_POINT);
+                (wide * squares - (s * s) as u64, mean as i32)
+            }
+            NormKind::Rms => {
+                let centred = squares as i64 - 2 * zero_point * s + n as i64 * zero_point * zero_point;
+                (wide * centred as u64, (zero_point as i32) << MEAN_POINT)
+            }
+        };
+        let spread = spread + step.epsilon;
+        // An even shift, so that the root of the shift is a shift.
+        let shift = spread.leading_zeros() & !1;
+        let root = square_root(spread << shift);
+        let inverse = reciprocal(root) as u64;
+        // N / sqrt(V) = N * inverse * 2^(shift / 2) / 2^62.
+        let product = wide * inverse;
+        let down = 34i32 - product.leading_zeros() as i32;
+        let mantissa = if down > 0 { product >> down } else { product << -down };
+        Statistics { mean, mantissa: mantissa as u32, exponent: down + (shift / 2) as i32 - 62 + 30 }
+    }
+
+    /// `A_c`.
+    #[inline(always)]
+    pub const fn slope(&self, gain: i32, gain_shift: u8) -> i32 {
+        let product = gain as i64 * self.mantissa as i64;
+        let down = gain_shift as i32 + 30 - self.exponent - POINT as i32;
+        let slope = if down > 62 {
+            0
+        } else if down >= 1 {
+            (product + (1i64 << (down - 1))) >> down
+        } else {
+            // Such a gain saturates unless it is zero.
+            product.saturating_mul(1 << 24)
+        };
+        clamp(slope, MAX_SLOPE) as i32
+    }
+
+    /// `B_c`.
+    #[inline(always)]
+    pub const fn intercept(&self, slope: i32, offset: i32) -> i32 {
+        let moved = (self.mean as i64 * slope as i64 + (1 << (MEAN_POINT - 1))) >> MEAN_POINT;
+        clamp(offset as i64 - moved, MAX_INTERCEPT) as i32
+    }
+}
+
+/// The normalised value before the table.
+#[inline(always)]
+pub const fn apply(q: i8, slope: i32, intercept: i32) -> i8 {
+    saturate((q as i32 * slope + intercept + (1 << (POINT - 1))) >> POINT)
+}
+
+/// The normalised value.
+#[inline(always)]
+pub(crate) const fn finish(q: i8, slope: i32, intercept: i32, step: &Norm<'_>) -> i8 {
+    let q = apply(q, slope, intercept);
+    match step.table {
+        Some(table) => lookup(table, q),
+        None => q,
+    }
+}
+
+const fn clamp(x: i64, limit: i64) -> i64 {
+    if x > limit {
+        limit
+    } else if x < -limit {
+        -limit
+    } else {
+        x
+    }
+}
+
+/// `floor(sqrt(x))` by digits: 32 rounds whatever the data.
+const fn square_root(x: u64) -> u32 {
+    let (mut root, mut rest) = (0u64, 0u64);
+    let mut i = 0;
+    while i < 32 {
+        rest = (rest << 2) | (x >> (62 - 2 * i)) & 3;
+        let trial = (root << 2) | 1;
+        let take = (rest >= trial) as u64;
+        rest -= trial & take.wrapping_neg();
+        root = (root << 1) | take;
+        i += 1;
+    }
+    root as u32
+}
+
+/// `floor(2^62 / x)`, at most `2^31 - 1`, for `x` of 32 bits with the highest set: 32 rounds whatever the data.
+const fn reciprocal(x: u32) -> u32 {
+    let (mut rest, mut quotient) = (1u64 << 31, 0u32);
+    let mut i = 0;
+    // The digit before the first is 1 only for x = 2^31, where the others make the largest quotient.
+    while i < 31 {
+        rest <<= 1;
+        let take = (rest >= x as u64) as u64;
+        rest -= x as u64 & take.wrapping_neg();
+        quotient = (quotient << 1) | take as u32;
+        i += 1;
+    }
+    quotient
+}
+
+/// Offline: the constants of a norm with real `gamma`, `beta`, `eps`: gains with a common binary point, offsets, and
+/// the plan's `epsilon`. `None` if a number is not finite or a gain is 2^29 output steps or more.
+pub fn constants(
+    gamma: &[f64],
+    beta: &[f64],
+    [scale_in, scale_out]: [f64; 2],
+    zero_point_out: i8,
+    gains: &mut [i32],
+    offsets: &mut [i32],
+) -> Option<u8> {
+    let gain = |g: f64| g / scale_out;
+    let largest = gamma.iter().fold(0.0f64, |most, &g| most.max(gain(g).abs()));
+    if !(largest.is_finite() && beta.iter().all(|b| b.is_finite()) && scale_in > 0.0 && scale_out > 0.0) {
+        return None;
+    }
+    let shift = (0..=30u8).rev().find(|&s| largest * power_of_two(i32::from(s)) < power_of_two(30) - 1.0)?;
+    for (to, &g) in gains.iter_mut().zip(gamma) {
+        *to = ties_even(gain(g) * power_of_two(i32::from(shift))) as i32;
+    }
+    for (to, &b) in offsets.iter_mut().zip(beta) {
+        let steps = (b / scale_out + f64::from(zero_point_out)) * power_of_two(POINT as i32);
+        *to = ties_even(steps.clamp(-power_of_two(30), power_of_two(30))) as i32;
+    }
+    Some(shift)
+}
+
+/// Offline: the plan's `epsilon` for statistics over `n` elements.
+pub fn epsilon(eps: f64, scale_in: f64, n: usize) -> u64 {
+    let real = eps * (n as f64 / scale_in) * (n as f64 / scale_in);
+    // Beyond 2^50 the last bits are below the precision of the root.
+    if real < power_of_two(50) { (ties_even(real) as u64).max(1) } else { (real.min(power_of_two(61))) as u64 }
+}
+
+/// The instruction set whose kernel [`run`] takes.
+pub fn isa() -> Isa {
+    Isa::Scalar
+}
+
+/// Runs the step; the output may be the same place as the operand.
+///
+/// # Panics
+/// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes.
+#[inline(always)]
+pub fn run(arena: &mut [i8], step: &Norm<'_>) {
+    assert!(step.fits(arena.len()), "the norm does not fit the arena");
+    // SAFETY: the assertion is the callee's condition.
+    unsafe { scalar::run(arena.as_mut_ptr(), step) }
+}
