@@ -7,41 +7,82 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 
-from . import card, classifiers, data, export, pairs, scoring, student, teacher
+from . import ablation, card, classifiers, data, export, latent, scoring, student, teacher
+from .distillation import CHUNK, PairConfig, Pairs, draw_pairs, load_pairs
+from .flow import Method, guided
 from .loop import Schedule, save_atomic
-from .nets import STUDENTS, TEACHER, FlowNet, flow_macs, parameters
+from .losses import image_distance
+from .nets import NULL_LABEL, STUDENTS, TEACHER, FlowNet, flow_macs, parameters
+from .norm import UnifiedConfig, skipped
+from .transformer import LATENT_STUDENT, LATENT_TEACHER, VITS, MixerFlow, TransformerFlow
 
-STAGES = ("classifiers", "teacher", "guidance", "pairs", "reflow", "distill", "settle", "score", "export", "count")
+STAGES = (
+    *("classifiers", "teacher", "guidance", "pairs", "reflow", "distill", "settle", "score", "export", "scoring"),
+    *("solvers", "ablation", "latent", "latent-export", "count"),
+)
+PER_MODEL = ("reflow", "distill", "settle", "export")
+MODELS = (*STUDENTS, *VITS)
+IMAGE = (1, 28, 28)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """The three stages of one student."""
+
+    reflow: Schedule = Schedule(steps=800, lr=1.5e-3, warmup=100, floor=0.2, ema=0.998, seed=4)
+    distill: Schedule = Schedule(steps=2000, lr=1.2e-3, warmup=50, floor=0.05, ema=0.998, seed=5)
+    settle: Schedule = Schedule(steps=400, lr=3e-4, warmup=20, floor=0.01, ema=0.995, seed=6)
+
+    def shortened(self, reflow: int, distill: int, settle: int) -> Lengths:
+        return Lengths(
+            replace(self.reflow, steps=reflow),
+            replace(self.distill, steps=distill),
+            replace(self.settle, steps=settle),
+        )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The length of everything. The defaults are the released models; `SMOKE` is a two-minute rehearsal."""
+    """The length of everything; `SMOKE` is a rehearsal of seconds. `Plan.of` gives a student's own lengths."""
 
     classifier_steps: int = 1400
     teacher: Schedule = Schedule(steps=2900, lr=1.5e-3, warmup=150, ema=0.9985, seed=1)
-    pairs: pairs.PairConfig = pairs.PairConfig(count=12_000, steps=5, guidance=1.75)
-    reflow: Schedule = Schedule(steps=800, lr=1.5e-3, warmup=100, floor=0.2, ema=0.998, seed=4)
-    distill: Schedule = Schedule(steps=3600, lr=1.2e-3, warmup=50, floor=0.05, ema=0.998, seed=5)
-    settle: Schedule = Schedule(steps=600, lr=3e-4, warmup=20, floor=0.01, ema=0.995, seed=6)
+    pairs: PairConfig = PairConfig(count=12_000, steps=12, clamp=(-1.0, 1.0))
+    guidance: float = 1.75
+    students: Lengths = Lengths()
+    vits: Lengths = Lengths().shortened(250, 700, 100)
+    ablation: ablation.AblationConfig = ablation.AblationConfig()
+    latent: latent.LatentPlan = latent.LatentPlan()
     guidance_trial: int = 1000
     scored: int = 10_000
+    many_steps: int = 50
+    many_scored: int = 2000
+
+    def of(self, model: str) -> Lengths:
+        return self.vits if model in VITS else self.students
 
 
 SMOKE = Plan(
     classifier_steps=20,
     teacher=Schedule(steps=20, lr=1e-3, warmup=5, seed=1),
-    pairs=pairs.PairConfig(count=500, steps=2, guidance=1.5),
-    reflow=Schedule(steps=15, lr=1e-3, warmup=5, seed=4),
-    distill=Schedule(steps=15, lr=1e-3, warmup=5, seed=5),
-    settle=Schedule(steps=5, lr=1e-4, warmup=2, seed=6),
+    pairs=PairConfig(count=500, steps=2, clamp=(-1.0, 1.0)),
+    students=Lengths().shortened(8, 8, 3),
+    vits=Lengths().shortened(6, 6, 2),
+    ablation=ablation.AblationConfig(
+        Schedule(steps=5, lr=1e-3, warmup=2, seed=4), Schedule(steps=5, lr=1e-3, warmup=2, seed=5), 2, 200
+    ),
+    latent=latent.LATENT_SMOKE,
     guidance_trial=100,
-    scored=500,
+    scored=200,
+    many_steps=4,
+    many_scored=100,
 )
 
 
@@ -76,6 +117,12 @@ class Run:
     def teacher(self) -> FlowNet:
         return teacher.load(self.checkpoint("teacher"))
 
+    def pairs(self) -> Pairs:
+        return load_pairs(self.work / "pairs")
+
+    def perceptual(self) -> classifiers.Classifier:
+        return classifiers.load("perceptual", self.nets)
+
     def note(self, name: str, value: object) -> None:
         """Keep a result for the export and print it."""
         self.work.mkdir(parents=True, exist_ok=True)
@@ -84,6 +131,14 @@ class Run:
 
     def noted(self, name: str) -> dict:
         return json.loads((self.work / f"{name}.json").read_text())
+
+
+def noise_and_labels(count: int, seed: int, shape: tuple[int, ...] = IMAGE) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed)), torch.arange(count) % 10
+
+
+def announce(done: int, chunks: int) -> None:
+    print(f"pairs: {done * CHUNK}/{chunks * CHUNK}", flush=True)
 
 
 def stage_classifiers(run: Run) -> None:
@@ -107,74 +162,139 @@ def stage_teacher(run: Run) -> None:
 def stage_guidance(run: Run) -> None:
     """A quick look at how guidance trades distance against class accuracy."""
     model, scorer = run.teacher(), run.scorer()
-    count = run.plan.guidance_trial
-    z, label = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(9)), torch.arange(count) % 10
+    z, label = noise_and_labels(run.plan.guidance_trial, 9)
     result = {}
     for guidance in (1.0, 1.5, 2.0):
-        images = teacher.sample_all(model, z, label, run.plan.pairs.steps, guidance)
+        images = teacher.draw(model, z, label, run.plan.pairs.steps, guidance, run.plan.pairs.method)
         result[str(guidance)] = scorer.score(images, label)
         print(guidance, result[str(guidance)], flush=True)
     run.note("guidance", result)
 
 
 def stage_pairs(run: Run) -> None:
-    pairs.draw(run.teacher(), run.work / "pairs", run.plan.pairs, *run.part)
+    velocity = guided(run.teacher(), NULL_LABEL, run.plan.guidance)
+
+    def labels(_: torch.Generator) -> tuple[torch.Tensor]:
+        return (torch.arange(CHUNK) % 10,)
+
+    draw_pairs(velocity, IMAGE, run.plan.pairs, run.work / "pairs", labels, *run.part, announce)
 
 
-def new_student(run: Run, name: str) -> FlowNet:
-    return student.build(STUDENTS[name], warmup=max(20, run.plan.reflow.steps // 10), seed=run.plan.reflow.seed)
+def new_student(run: Run, name: str) -> FlowNet | TransformerFlow:
+    schedule = run.plan.of(name).reflow
+    warmup = max(20, schedule.steps // 10)
+    if name in STUDENTS:
+        return student.build(STUDENTS[name], warmup, schedule.seed)
+    torch.manual_seed(schedule.seed)
+    return TransformerFlow(replace(VITS[name], unified=UnifiedConfig(warmup=warmup)))
 
 
-def one_step_score(run: Run, model: FlowNet) -> dict[str, float | int]:
-    count = run.plan.scored
-    z, label = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(10)), torch.arange(count) % 10
+def one_step_score(run: Run, model: torch.nn.Module) -> dict[str, float | int]:
+    z, label = noise_and_labels(run.plan.scored, 10)
     model.eval()
     images = torch.cat([export.one_step(model, *part) for part in zip(z.split(50), label.split(50), strict=True)])
     return run.scorer().score(images, label)
 
 
 def stage_reflow(run: Run, name: str) -> None:
-    model = new_student(run, name)
-    student.reflow(model, pairs.load(run.work / "pairs"), run.plan.reflow, run.checkpoint("reflow", name))
+    student.reflow(new_student(run, name), run.pairs(), run.plan.of(name).reflow, run.checkpoint("reflow", name))
 
 
 def stage_distill(run: Run, name: str) -> None:
     model = student.restore(new_student(run, name), run.checkpoint("reflow", name))
-    net = classifiers.load("perceptual", run.nets)
-    data_pairs = pairs.load(run.work / "pairs")
     path = run.checkpoint("distill", name)
-    model = student.distill(model, data_pairs, net, run.plan.distill, path, frozen=False)
+    model = student.distill(model, run.pairs(), run.perceptual(), run.plan.of(name).distill, path)
     save_atomic({"ema": model.state_dict()}, run.checkpoint("calibrated", name))
-    run.note(f"{name}.distill", one_step_score(run, model))
+    run.note(f"{name}.distill", one_step_score(run, model) | {"outliers": skipped(model)})
 
 
 def stage_settle(run: Run, name: str) -> None:
     model = student.restore(new_student(run, name), run.checkpoint("calibrated", name))
-    net = classifiers.load("perceptual", run.nets)
     path = run.checkpoint("settle", name)
-    model = student.distill(model, pairs.load(run.work / "pairs"), net, run.plan.settle, path, frozen=True)
+    model = student.settle(model, run.pairs(), run.perceptual(), run.plan.of(name).settle, path)
     run.note(f"{name}.settle", one_step_score(run, model))
 
 
 def stage_score(run: Run) -> None:
-    """The teacher with many guided and unguided steps, and with a single one."""
+    """The teacher with the pairs' steps, with many, and with a single one, guided and not."""
     scorer, model, plan = run.scorer(), run.teacher(), run.plan
-    drawn = pairs.load(run.work / "pairs")
-    count = min(plan.scored, len(drawn.z))
-    z, label = drawn.z[:count], drawn.label[:count]
+    drawn = run.pairs()
+    count = min(plan.scored, len(drawn))
+    label = drawn.conditions[0]
+    how = {"steps": plan.pairs.steps, "method": plan.pairs.method, "guidance": plan.guidance}
+    result = {"teacher": scorer.score(drawn.x[:count], label[:count]) | how}
+    for name, steps, guidance, samples in (
+        ("teacher_one_euler", 1, 1.0, count),
+        ("teacher_one_euler_guided", 1, plan.guidance, count),
+        ("teacher_unguided", plan.pairs.steps, 1.0, count),
+        ("teacher_many", plan.many_steps, plan.guidance, plan.many_scored),
+        ("teacher_many_unguided", plan.many_steps, 1.0, plan.many_scored),
+    ):
+        images = teacher.draw(model, drawn.z[:samples], label[:samples], steps, guidance)
+        how = {"steps": steps, "method": "euler", "guidance": guidance}
+        result[name] = scorer.score(images, label[:samples]) | how
+        run.note("teacher", result)
 
-    def sampled(steps: int, guidance: float, heun: bool) -> torch.Tensor:
-        return teacher.sample_all(model, z, label, steps, guidance, heun)
 
-    how = {"steps": plan.pairs.steps, "method": "heun"}
+def stage_solvers(run: Run) -> None:
+    """The guided teacher by Heun's method and by Euler's, at about the same number of network calls."""
+    scorer, model, plan = run.scorer(), run.teacher(), run.plan
+    z, label = noise_and_labels(plan.many_scored, 9)
+    result = []
+    for method, steps, end in (("heun", 5, 1.0), ("heun", 5, 0.95), ("euler", 10, 1.0), ("euler", 12, 1.0)):
+        images = teacher.draw(model, z, label, steps, plan.guidance, method, end)
+        calls = steps * (2 if method == "heun" else 1) + (end < 1)
+        result.append(scorer.score(images, label) | {"method": method, "steps": steps, "end": end, "calls": calls})
+        run.note("solvers", result)
+
+
+def stage_ablation(run: Run) -> None:
+    config = run.plan.ablation
+    z, label = noise_and_labels(config.samples, 10)
+    bench = ablation.Bench(
+        lambda: student.build(STUDENTS["fashion-tiny"], max(20, config.reflow.steps // 10), config.reflow.seed),
+        run.pairs(),
+        student.image_guided(run.perceptual()),
+        run.scorer().score,
+        z,
+        label,
+    )
+    results = []
+    for cell in ablation.CELLS:
+        known = run.work / "ablation" / f"{cell.name}.json"
+        if not known.exists():
+            result = ablation.run_cell(cell, bench, config, run.work / "ablation")
+            known.write_text(json.dumps(result) + "\n")
+        results.append(json.loads(known.read_text()))
+        print(json.dumps(results[-1]), flush=True)
+    run.note("ablation", results)
+    print(ablation.table(results, config.several))
+
+
+def stage_latent(run: Run) -> None:
+    """All of `fashion-latent` up to its score."""
+    folder, plan, scorer = run.work / "latent", run.plan.latent, run.scorer()
+    images, labels = run.images("train")
+    pixels = image_distance(run.perceptual().maps)
+    coder = latent.autoencode(folder, images, pixels, plan)
+    guide = latent.teach(folder, coder, images, labels, plan)
+    net = latent.student(folder, coder, guide, pixels, plan, announce)
+    count = run.plan.scored
+    test, test_label = run.images("t10k")
+    pairs = load_pairs(folder / "pairs")
+    z, label = noise_and_labels(count, 10, latent.LATENT)
+    made = export.one_step(net, z, label)
     result = {
-        "teacher": scorer.score(drawn.x[:count], label) | how | {"guidance": plan.pairs.guidance},
-        "teacher_one_euler": scorer.score(sampled(1, 1.0, False), label)
-        | {"steps": 1, "method": "euler", "guidance": 1.0},
+        "reconstruction": scorer.score(coder.decode(coder.encode(test)), test_label),
+        "teacher": scorer.score(coder.decode(pairs.x[:count]), pairs.conditions[0][:count])
+        | {"steps": plan.pairs.steps, "method": plan.pairs.method, "guidance": plan.guidance},
+        "student": scorer.score(coder.decode(made), label),
     }
-    run.note("teacher", result)
-    result["teacher_unguided"] = scorer.score(sampled(plan.pairs.steps, 1.0, True), label) | how | {"guidance": 1.0}
-    run.note("teacher", result)
+    run.note("latent", result)
+
+
+def stage_latent_export(run: Run) -> None:
+    export.latent_folder(latent.generator(run.work / "latent", run.plan.latent), run.out / "fashion-latent")
 
 
 def stage_export(run: Run, name: str) -> None:
@@ -185,62 +305,85 @@ def stage_export(run: Run, name: str) -> None:
     (run.out / name / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     guide = FlowNet(TEACHER)
     card.write(
-        name,
-        STUDENTS[name],
-        (parameters(model), flow_macs(model)),
-        (parameters(guide), flow_macs(guide)),
-        len(list((run.work / "pairs").glob("*.pt"))) * pairs.CHUNK,
+        card.Subject(name, model.config, (parameters(model), flow_macs(model)), (parameters(guide), flow_macs(guide))),
+        len(run.pairs()),
+        run.plan.of(name),
         scores,
         run.noted(f"{name}.settle"),
         run.noted("classifiers"),
         run.out / name / "README.md",
     )
-    scorer = run.scorer()
-    export.scoring_folder(run.nets, scorer.reference, run.out / "scoring")
+
+
+def stage_scoring(run: Run) -> None:
+    """The networks of the scores and the reference moments."""
+    export.scoring_folder(run.nets, run.scorer().reference, run.out / "scoring")
 
 
 def stage_count(_: Run) -> None:
-    for name, config in {"teacher": TEACHER, **STUDENTS}.items():
-        net = FlowNet(config)
+    nets = {name: FlowNet(config) for name, config in {"teacher": TEACHER, **STUDENTS}.items()}
+    nets |= {name: TransformerFlow(config) for name, config in VITS.items()}
+    for name, net in nets.items():
         print(f"{name}: {parameters(net)} parameters, {flow_macs(net) / 1e6:.2f} million MACs")
+    for name, net in (
+        ("latent teacher", TransformerFlow(LATENT_TEACHER)),
+        ("latent student", MixerFlow(LATENT_STUDENT)),
+    ):
+        print(f"{name}: {parameters(net)} parameters, {flow_macs(net, latent.LATENT) / 1e6:.2f} million MACs")
     for name, config in classifiers.CONFIGS.items():
         net = classifiers.Classifier(config)
         print(f"{name}: {parameters(net)} parameters, {classifiers.macs_of(net) / 1e6:.2f} million MACs")
 
 
+def changed_plan(args: argparse.Namespace) -> Plan:
+    plan = SMOKE if args.smoke else Plan()
+    wanted = {"count": args.pairs, "steps": args.solver_steps, "method": args.solver}
+    pairs = replace(plan.pairs, **{key: value for key, value in wanted.items() if value is not None})
+    plan = replace(plan, pairs=pairs, guidance=plan.guidance if args.guidance is None else args.guidance)
+    if args.steps is None:
+        return plan
+    if args.stage == "teacher":
+        return replace(plan, teacher=replace(plan.teacher, steps=args.steps))
+    if args.stage not in PER_MODEL[:3]:
+        raise SystemExit(f"--steps is for teacher, reflow, distill and settle, not for {args.stage}")
+
+    def with_steps(lengths: Lengths) -> Lengths:
+        return replace(lengths, **{args.stage: replace(getattr(lengths, args.stage), steps=args.steps)})
+
+    return replace(plan, students=with_steps(plan.students), vits=with_steps(plan.vits))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="recipe", description=__doc__)
     parser.add_argument("stage", choices=(*STAGES, "all"))
-    parser.add_argument("--model", choices=tuple(STUDENTS), action="append", help="default: every student")
+    parser.add_argument("--model", choices=MODELS, action="append", help="default: every student")
     parser.add_argument("--work", type=Path, default=Path("work"), help="checkpoints and pairs")
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--out", type=Path, default=Path("."), help="folder that holds the model folders")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pairs", type=int, help="other number of pairs")
+    parser.add_argument("--solver", choices=get_args(Method), help="other solver of the pairs")
+    parser.add_argument("--solver-steps", type=int, help="other number of solver steps")
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="share `pairs` out")
     parser.add_argument("--guidance", type=float, help="other guidance of the pairs")
     parser.add_argument("--steps", type=int, help="other length of the stage that is run")
     parser.add_argument("--smoke", action="store_true", help="synthetic data, a few steps of everything")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-
-    plan = SMOKE if args.smoke else Plan()
-    changed = {k: v for k, v in (("count", args.pairs), ("guidance", args.guidance)) if v is not None}
-    plan = replace(plan, pairs=replace(plan.pairs, **changed))
-    if args.steps is not None and args.stage in ("teacher", "reflow", "distill", "settle"):
-        plan = replace(plan, **{args.stage: replace(getattr(plan, args.stage), steps=args.steps)})
+    plan = changed_plan(args)
     if args.smoke and args.out == Path("."):
         args.out = args.work / "models"
     run = Run(plan, args.work, args.data, args.out, args.smoke, tuple(args.part))
 
-    stages = STAGES if args.stage == "all" else (args.stage,)
-    for stage in stages:
-        action = globals()[f"stage_{stage}"]
-        if stage in ("reflow", "distill", "settle", "export"):
-            for name in args.model or STUDENTS:
+    for stage in STAGES if args.stage == "all" else (args.stage,):
+        action = globals()[f"stage_{stage.replace('-', '_')}"]
+        started = time.monotonic()
+        if stage in PER_MODEL:
+            for name in args.model or MODELS:
                 action(run, name)
         else:
             action(run)
+        print(f"{stage}: {(time.monotonic() - started) / 60:.1f} min", flush=True)
 
 
 if __name__ == "__main__":

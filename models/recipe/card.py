@@ -2,42 +2,90 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from .loop import Schedule
 from .nets import NetConfig
+from .transformer import TransformerConfig
 
 Score = dict[str, float | int | str]
 
+NORMS = {
+    "unified": "Unified Normalization (ACM MM 2022): fixed statistics, folds into the layer beside it",
+    "batch": "BatchNorm: fixed statistics, folds into the layer beside it",
+    "power": "PowerNorm (ICML 2020) without GroupScaling: fixed statistics, folds into the layer beside it",
+    "group": "GroupNorm: statistics of the sample, does not fold",
+    "layer": "LayerNorm: statistics of the sample, does not fold",
+    "batch-channel": "Batch-Channel Normalization with weight standardization: its group part does not fold",
+}
+
+
+class Lengths(Protocol):
+    reflow: Schedule
+    distill: Schedule
+    settle: Schedule
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The net of the card; `size` and `teacher_size` are parameters and multiply-accumulates of one call."""
+
+    name: str
+    config: NetConfig | TransformerConfig
+    size: tuple[int, int]
+    teacher_size: tuple[int, int]
+
 
 def row(title: str, score: Score) -> str:
-    return f"| {title} | {score['fd']:.3f} | {score['accuracy']:.3f} |"
+    return f"| {title} | {score['fd']:.3f} | {score['accuracy']:.3f} | {score['samples']:,} |"
+
+
+def network(subject: Subject) -> str:
+    config, (parameters, macs) = subject.config, subject.size
+    size = f"{parameters:,} parameters and {macs / 1e6:.1f} million multiply-accumulates"
+    if isinstance(config, NetConfig):
+        return (
+            f"A U-Net of {size}: pixel-unshuffle by 2, residual blocks with {config.narrow} channels at 14x14 and "
+            f"{config.wide} at 7x7,\nnearest-neighbour doubling, one skip concatenation, pixel-shuffle. Every norm "
+            f"stands behind a convolution.\nNorm: {NORMS[config.norm]}."
+        )
+    place = "before and behind each branch (Peri)" if config.placement == "peri" else "before each branch"
+    return (
+        f"A transformer of {size} (products of two activations not counted): patches of "
+        f"{config.patch}x{config.patch}, {config.blocks} blocks of\nwidth {config.width} with {config.heads} heads and "
+        f"a hidden width of {config.ratio * config.width}, norms {place}.\nNorm: {NORMS[config.norm]}."
+    )
+
+
+def teacher_rows(scores: dict[str, Score]) -> list[str]:
+    def title(score: Score) -> str:
+        how = f"{score['steps']} {str(score['method']).capitalize()} step{'s' if score['steps'] != 1 else ''}"
+        return f"teacher, {how}, " + ("no guidance" if score["guidance"] == 1.0 else f"guidance {score['guidance']}")
+
+    return [row(title(score), score) for score in scores.values()]
 
 
 def write(
-    name: str,
-    config: NetConfig,
-    size: tuple[int, int],
-    teacher_size: tuple[int, int],
+    subject: Subject,
     pair_count: int,
+    lengths: Lengths,
     scores: dict[str, Score],
     student: Score,
     real: dict[str, float],
     path: Path,
 ) -> None:
-    """`size` and `teacher_size` are parameters and multiply-accumulates of one call."""
-    teacher = scores["teacher"]
-    rows = [
-        row("real training images", {"fd": real["fd_of_10000_train_images"], "accuracy": real["accuracy"]}),
-        row(f"teacher, {teacher['steps']} Heun steps, guidance {teacher['guidance']}", teacher),
-        *(
-            row(f"teacher, {s['steps']} Heun steps, no guidance", s)
-            for s in [scores.get("teacher_unguided")]
-            if s is not None
-        ),
-        row("teacher, one Euler step, no guidance", scores["teacher_one_euler"]),
-        row("**this network, one step, float32 in PyTorch**", student),
-    ]
-    table = "\n".join(rows)
+    name, teacher = subject.name, scores["teacher"]
+    steps = (lengths.reflow.steps, lengths.distill.steps, lengths.settle.steps)
+    real_score = {"fd": real["fd_of_10000_train_images"], "accuracy": real["accuracy"], "samples": 10_000}
+    table = "\n".join(
+        [
+            row("real images (FD of training, accuracy of test images)", real_score),
+            *teacher_rows(scores),
+            row("**this network, one step, float32 in PyTorch**", student),
+        ]
+    )
     path.write_text(
         f"""# {name}
 
@@ -54,31 +102,30 @@ Draws a 28x28 grey picture of a chosen garment from noise in one step: x = z + v
 
 ## Network
 
-A U-Net of {size[0]:,} parameters and {size[1] / 1e6:.1f} million multiply-accumulates: pixel-unshuffle by 2, residual
-blocks with {config.narrow} channels at 14x14 and {config.wide} at 7x7, nearest-neighbour doubling, one skip
-concatenation, pixel-shuffle. Every normalization is a Unified Normalization behind a convolution and has fixed
-statistics. Time ({config.sinusoids} sinusoids) and label enter every block as one bias per channel; with the time fixed
-at 0 both paths are constants per class.
+{network(subject)}
+Time ({subject.config.sinusoids} sinusoids) and label enter every block as one bias per channel; with the time fixed at 0
+both paths are constants per class.
 
 Classes 0 to 9: t-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle-boot.
 
 ## Training
 
-`models/recipe` holds everything. A teacher ({teacher_size[0]:,} parameters, {teacher_size[1] / 1e6:.1f} million
+`models/recipe` holds everything. A teacher ({subject.teacher_size[0]:,} parameters, {subject.teacher_size[1] / 1e6:.1f} million
 multiply-accumulates a call, GroupNorm) learns a class-conditional rectified flow on the 60,000 training images and
-draws {pair_count:,} pairs of noise and image ({teacher["steps"]} Heun steps, guidance {teacher["guidance"]}).
-The student learns those pairs first as a flow, then at t = 0 only, with a pseudo-Huber loss on the image and a
-distance in a small classifier; the last steps run with the normalization statistics frozen at what noise at t = 0
-gives. All of it ran on two CPU cores in about an hour and a half.
+draws {pair_count:,} pairs of noise and image ({teacher["steps"]} {str(teacher["method"]).capitalize()} steps, guidance {teacher["guidance"]}).
+The student learns those pairs as a flow ({steps[0]} batches of 64), then at t = 0 only ({steps[1]} batches), with a
+pseudo-Huber loss on the image and a distance in a small classifier; in the last {steps[2]} batches the statistics of norms
+that have fixed ones are frozen at what noise at t = 0 gives.
 
 ## Scores
 
-10,000 samples, 1,000 a class; Frechet distance (FD, lower is better) to the real test images in the network of
-`models/scoring`, and the share of samples that an independent classifier gives to the class asked for. Guidance
-raises the accuracy above that of real images because it avoids pictures between two classes.
+Frechet distance (FD, lower is better) to the 10,000 real test images in the network of `models/scoring`, and the
+share of samples that an independent classifier gives to the class asked for; labels in equal shares. Guidance
+raises the accuracy above that of real images because it avoids pictures between two classes. Printed by
+`python -m recipe score` and `python -m recipe settle --model {name}`.
 
-| | FD | class accuracy |
-|---|---|---|
+| | FD | class accuracy | samples |
+|---|---|---|---|
 {table}
 
 <!-- scores:begin -->

@@ -1,4 +1,4 @@
-"""Stage 5: ONNX files, golden vectors, model description, contact sheet."""
+"""ONNX files, golden vectors, model description, contact sheet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from . import classifiers, data
-from .nets import FlowNet
+from .autoencoder import LATENT
+from .latent import LatentGenerator
 from .scoring import Moments
 
 OPSET = 17
@@ -34,20 +35,28 @@ def onnx_export(model: nn.Module, inputs: tuple[Tensor, ...], names: list[str], 
     )
 
 
-def flow_onnx(model: FlowNet, path: Path) -> None:
-    inputs = (torch.zeros(1, 1, 28, 28), torch.zeros(1), torch.zeros(1, dtype=torch.int64))
-    onnx_export(model, inputs, ["noise", "t", "label"], "velocity", path)
+def flow_onnx(
+    model: nn.Module, path: Path, shape: tuple[int, ...] = data.IMAGE_SHAPE, output: str = "velocity"
+) -> None:
+    inputs = (torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, dtype=torch.int64))
+    onnx_export(model, inputs, ["noise", "t", "label"], output, path)
 
 
 @torch.no_grad()
-def golden(model: FlowNet, folder: Path, seed: int = 2024) -> None:
-    """Sixteen inputs at the deployed time with the velocities PyTorch computes for them."""
+def golden(
+    model: nn.Module,
+    folder: Path,
+    shape: tuple[int, ...] = data.IMAGE_SHAPE,
+    output: str = "velocity",
+    seed: int = 2024,
+) -> None:
+    """Sixteen inputs at the deployed time with the outputs PyTorch computes for them."""
     folder.mkdir(parents=True, exist_ok=True)
-    noise = torch.randn(GOLDEN, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(GOLDEN, *shape, generator=torch.Generator().manual_seed(seed))
     t = torch.zeros(GOLDEN)
     label = torch.arange(GOLDEN) % 10
-    velocity = model.eval()(noise, t, label)
-    for name, value in (("noise", noise), ("t", t), ("label", label), ("velocity", velocity)):
+    made = model.eval()(noise, t, label)
+    for name, value in (("noise", noise), ("t", t), ("label", label), (output, made)):
         np.save(folder / f"{name}.npy", np.ascontiguousarray(value.numpy()))
 
 
@@ -78,31 +87,28 @@ def tile(images: Tensor, columns: int, scale: int = 2, gap: int = 2) -> np.ndarr
 
 
 @torch.no_grad()
-def one_step(model: FlowNet, z: Tensor, label: Tensor) -> Tensor:
+def one_step(model: nn.Module, z: Tensor, label: Tensor) -> Tensor:
     """x = z + v(z, 0, label)."""
     return z + model(z, torch.zeros(len(z)), label)
 
 
-def contact_sheet(model: FlowNet, path: Path, per_class: int = 8, seed: int = 7) -> None:
-    """One row per class."""
+def sheet_inputs(shape: tuple[int, ...], per_class: int = 8, seed: int = 7) -> tuple[Tensor, Tensor]:
+    """Noise and labels of a contact sheet with one row per class."""
     label = torch.arange(10).repeat_interleave(per_class)
-    z = torch.randn(len(label), 1, 28, 28, generator=torch.Generator().manual_seed(seed))
-    png(tile(one_step(model.eval(), z, label), per_class), path)
+    return torch.randn(len(label), *shape, generator=torch.Generator().manual_seed(seed)), label
 
 
-def model_toml(name: str, path: Path) -> None:
-    classes = ", ".join(f'"{c}"' for c in data.CLASSES)
-    path.write_text(
-        f"""# What the importer cannot know from the ONNX file alone.
+HEAD = """# What the importer cannot know from the ONNX file alone.
 name = "{name}"
 onnx = "{name}.onnx"
 flq = "{name}.flq"
 licence = "MIT OR Apache-2.0"
 targets = ["qemu-mps2-an386"]
 
-# Largest absolute difference allowed between golden/velocity.npy and the imported float32 graph.
+# Largest absolute difference allowed between golden/{output}.npy and the imported float32 graph.
 tolerance = 1e-3
-
+"""
+FLOW = """
 [flow]
 noise = "noise"
 time = "t"
@@ -113,7 +119,13 @@ output = "image"
 # Where the data lies in the model's terms, and where the output image shall lie.
 pixel_range = [-1.0, 1.0]
 output_range = [0.0, 1.0]
-
+"""
+# The step x = z + v and the map to pixels lie in the graph already, before and behind the decoder.
+WHOLE = """
+[set]
+t = 0.0
+"""
+TAIL = """
 [inputs.label]
 count = 10
 classes = [{classes}]
@@ -122,17 +134,36 @@ classes = [{classes}]
 noise = "golden/noise.npy"
 time = "golden/t.npy"
 label = "golden/label.npy"
-velocity = "golden/velocity.npy"
+{output} = "golden/{output}.npy"
 """
-    )
 
 
-def model_folder(model: FlowNet, name: str, folder: Path) -> None:
+def model_toml(name: str, path: Path, output: str = "velocity") -> None:
+    classes = ", ".join(f'"{c}"' for c in data.CLASSES)
+    middle = FLOW if output == "velocity" else WHOLE
+    path.write_text((HEAD + middle + TAIL).format(name=name, output=output, classes=classes))
+
+
+def model_folder(model: nn.Module, name: str, folder: Path) -> None:
+    """Everything of a velocity net but its card."""
     folder.mkdir(parents=True, exist_ok=True)
     flow_onnx(model, folder / f"{name}.onnx")
     golden(model, folder / "golden")
     model_toml(name, folder / "model.toml")
-    contact_sheet(model, folder / "sheet.png")
+    z, label = sheet_inputs(data.IMAGE_SHAPE)
+    png(tile(one_step(model.eval(), z, label), 8), folder / "sheet.png")
+
+
+def latent_folder(model: LatentGenerator, folder: Path) -> None:
+    """Everything of the latent generator but its card; its output is an image in [0, 1]."""
+    name = folder.name
+    folder.mkdir(parents=True, exist_ok=True)
+    flow_onnx(model, folder / f"{name}.onnx", LATENT, "image")
+    golden(model, folder / "golden", LATENT, "image")
+    model_toml(name, folder / "model.toml", "image")
+    z, label = sheet_inputs(LATENT)
+    with torch.no_grad():
+        png(tile(2 * model(z, torch.zeros(len(z)), label) - 1, 8), folder / "sheet.png")
 
 
 def scoring_onnx(checkpoints: Path, folder: Path) -> None:

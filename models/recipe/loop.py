@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+Optimiser = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
+
+
+def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=lr)
 
 
 @dataclass(frozen=True)
@@ -66,29 +72,34 @@ def train(
     name: str,
     model: nn.Module,
     schedule: Schedule,
-    path: Path,
+    path: Path | None,
     loss_of: Callable[[int, torch.Generator], Tensor],
-    on_step: Callable[[int], None] | None = None,
     save_seconds: float = 45.0,
+    optimiser: Optimiser = adam,
 ) -> dict[str, Tensor]:
-    """Run (or resume, or recognise as finished) one stage; returns the averaged weights."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=schedule.lr)
+    """Run (or resume, or recognise as finished) one stage; returns the averaged weights.
+
+    Without `path` nothing is saved.
+    """
+    stepper = optimiser(model.parameters(), schedule.lr)
     average = {k: v.clone() for k, v in model.state_dict().items()}
     step, spent = 0, 0.0
-    if path.exists():
+    if path is not None and path.exists():
         state = load_checkpoint(path)
         model.load_state_dict(state["model"])
         average = state["ema"]
-        optimiser.load_state_dict(state["optimiser"])
+        stepper.load_state_dict(state["optimiser"])
         step, spent = state["step"], state["seconds"]
         print(f"{name}: resumed at step {step}", flush=True)
 
     def save() -> None:
+        if path is None:
+            return
         save_atomic(
             {
                 "model": model.state_dict(),
                 "ema": average,
-                "optimiser": optimiser.state_dict(),
+                "optimiser": stepper.state_dict(),
                 "step": step,
                 "steps": schedule.steps,
                 "seconds": spent,
@@ -102,15 +113,13 @@ def train(
     start = last
     mean_loss = None
     while step < schedule.steps:
-        if on_step is not None:
-            on_step(step)
-        for group in optimiser.param_groups:
+        for group in stepper.param_groups:
             group["lr"] = schedule.rate(step)
         loss = loss_of(step, step_rng(schedule.seed, step))
-        optimiser.zero_grad(set_to_none=True)
+        stepper.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
-        optimiser.step()
+        stepper.step()
         ema_update(average, model, schedule.ema_at(step))
         value = loss.item()
         mean_loss = value if mean_loss is None else 0.98 * mean_loss + 0.02 * value

@@ -1,20 +1,14 @@
-"""The class-conditional U-Net of the example models and the flow convention.
-
-Noise z is at t = 0 and data x in [-1, 1] at t = 1: x_t = (1 - t) z + t x, velocity v = x - z (Rectified Flow,
-ICLR 2023). One step from noise is x = z + v(z, 0, label).
-"""
+"""The class-conditional U-Net of the example models; the flow convention is that of `flow`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .norm import UnifiedConfig, UnifiedNorm
+from .norm import NormKind, StandardConv2d, UnifiedConfig, norm_maker
 
 NULL_LABEL = 10
 
@@ -28,21 +22,24 @@ class NetConfig:
     sinusoids: int
     embed: int
     labels: int = 10
-    norm: str = "unified"
+    norm: NormKind = "unified"
     unified: UnifiedConfig = UnifiedConfig()
 
 
 TEACHER = NetConfig(narrow=48, wide=64, sinusoids=32, embed=128, labels=11, norm="group")
+FASHION = NetConfig(narrow=40, wide=64, sinusoids=32, embed=64)
 STUDENTS = {
-    "fashion": NetConfig(narrow=40, wide=64, sinusoids=32, embed=64),
+    "fashion": FASHION,
+    "fashion-un": FASHION,
+    "fashion-bn": replace(FASHION, norm="batch"),
+    "fashion-gn": replace(FASHION, norm="group"),
     "fashion-tiny": NetConfig(narrow=24, wide=32, sinusoids=16, embed=32),
+    "fashion-large": NetConfig(narrow=64, wide=96, sinusoids=32, embed=96),
 }
 
 
-def make_norm(config: NetConfig) -> Callable[[int], nn.Module]:
-    if config.norm == "group":
-        return lambda channels: nn.GroupNorm(8, channels)
-    return lambda channels: UnifiedNorm(channels, config.unified)
+def make_conv(config: NetConfig) -> type[nn.Conv2d]:
+    return StandardConv2d if config.norm == "batch-channel" else nn.Conv2d
 
 
 class Embedding(nn.Module):
@@ -68,8 +65,8 @@ class Conditioned(nn.Module):
     def __init__(self, cin: int, cout: int, config: NetConfig, stride: int = 1, double: bool = False) -> None:
         super().__init__()
         self.double = double
-        self.conv = nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
-        self.norm = make_norm(config)(cout)
+        self.conv = make_conv(config)(cin, cout, 3, stride, 1, bias=False)
+        self.norm = norm_maker(config.norm, config.unified)(cout)
         self.dense = nn.Linear(config.embed, cout)
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
@@ -84,11 +81,13 @@ class Block(nn.Module):
     def __init__(self, cin: int, cout: int, config: NetConfig) -> None:
         super().__init__()
         self.first = Conditioned(cin, cout, config)
-        self.conv = nn.Conv2d(cout, cout, 3, 1, 1, bias=False)
-        self.norm = make_norm(config)(cout)
+        self.conv = make_conv(config)(cout, cout, 3, 1, 1, bias=False)
+        self.norm = norm_maker(config.norm, config.unified)(cout)
         self.skip = None
         if cin != cout:
-            self.skip = nn.Sequential(nn.Conv2d(cin, cout, 1, bias=False), make_norm(config)(cout))
+            self.skip = nn.Sequential(
+                make_conv(config)(cin, cout, 1, bias=False), norm_maker(config.norm, config.unified)(cout)
+            )
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
         h = self.norm(self.conv(self.first(x, s)))
@@ -129,15 +128,15 @@ def parameters(net: nn.Module) -> int:
 
 
 def macs(net: nn.Module, *inputs: Tensor) -> int:
-    """Multiply-accumulates of convolutions and linear layers for one call, by watching the call."""
+    """Multiply-accumulates of convolutions and linear layers for one call of batch 1, by watching the call.
+
+    Products of two activations (attention) are not counted.
+    """
     total = 0
 
     def watch(module: nn.Module, _: object, out: Tensor) -> None:
         nonlocal total
-        if isinstance(module, nn.Conv2d):
-            total += out[0].numel() * module.weight[0].numel()
-        elif isinstance(module, nn.Linear):
-            total += module.weight.numel()
+        total += out[0].numel() * module.weight[0].numel()
 
     hooks = [m.register_forward_hook(watch) for m in net.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     with torch.no_grad():
@@ -147,23 +146,10 @@ def macs(net: nn.Module, *inputs: Tensor) -> int:
     return total
 
 
-def flow_macs(net: FlowNet) -> int:
+def flow_macs(net: nn.Module, shape: tuple[int, ...] = (1, 28, 28)) -> int:
+    """Multiply-accumulates of one call net(x [1, *shape], t [1], label [1])."""
     training = net.training
     net.eval()
-    count = macs(net, torch.zeros(1, 1, 28, 28), torch.zeros(1), torch.zeros(1, dtype=torch.int64))
+    count = macs(net, torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, dtype=torch.int64))
     net.train(training)
     return count
-
-
-def u_shaped(count: int, rng: torch.Generator, a: float = 4.0) -> Tensor:
-    """Times with density proportional to e^{a t} + e^{a (1 - t)} (RF++, NeurIPS 2024), kept inside (0, 1)."""
-    u = torch.rand(count, generator=rng)
-    t = torch.log1p(u * (math.exp(a) - 1)) / a
-    t = torch.where(torch.rand(count, generator=rng) < 0.5, t, 1 - t)
-    return 1e-5 + (1 - 2e-5) * t
-
-
-def blend(z: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    """x_t = (1 - t) z + t x."""
-    t = t.view(-1, 1, 1, 1)
-    return (1 - t) * z + t * x

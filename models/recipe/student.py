@@ -1,4 +1,4 @@
-"""Stages 3 and 4: a student with Unified Normalization learns the teacher's pairs, then one step.
+"""The students of the image models: what the general stages of `distillation` are told.
 
 reflow   rectified flow on the pairs, times U-shaped as in RF++ (NeurIPS 2024);
 distill  t = 0 only: pseudo-Huber and feature distance between z + v(z, 0, label) and x^, as in the distillation
@@ -9,46 +9,22 @@ settle   the same loss with the norms frozen at statistics measured on noise, so
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .classifiers import Classifier
-from .loop import Schedule, load_checkpoint, step_rng, train
-from .nets import FlowNet, NetConfig, blend, u_shaped
-from .norm import UnifiedConfig, norms, recalibrate, set_frozen
-from .pairs import Pairs
+from .distillation import GuidedConfig, Pairs, ReflowConfig, guided_distill
+from .distillation import reflow as reflow_on
+from .distillation import settle as settle_on
+from .loop import Schedule, load_checkpoint, step_rng
+from .losses import image_distance
+from .nets import FlowNet, NetConfig
+from .norm import UnifiedConfig, norms, recalibrate
 
 BATCH = 64
-PERCEPTUAL_WEIGHT = 1.0
-
-
-def pseudo_huber(difference: Tensor, scale: float = 0.03) -> Tensor:
-    """(sqrt(|d|^2 + c^2) - c) / D per sample with c = scale * sqrt(D), so that the loss is near |d| sqrt(1/D)."""
-    flat = difference.flatten(1)
-    c = scale * math.sqrt(flat.shape[1])
-    return ((flat.square().sum(1) + c * c).sqrt() - c).mean() / math.sqrt(flat.shape[1])
-
-
-def misalignment(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared distance of channel vectors scaled to length one, written as 2 - 2 cos(a, b)."""
-    lengths = (a * a).sum(1) * (b * b).sum(1)
-    return (2 - 2 * (a * b).sum(1) * torch.rsqrt(lengths + 1e-6)).mean()
-
-
-def perceptual(net: Classifier, image: Tensor, wanted: Tensor) -> Tensor:
-    """Squared distance of channel-normalised activations at every conv, plus distance of the pooled features."""
-    maps = net.maps((image + 1) / 2)
-    with torch.no_grad():
-        targets = net.maps((wanted + 1) / 2)
-    total = sum(misalignment(a, b) for a, b in zip(maps, targets, strict=True))
-    pooled = (maps[-1].mean((2, 3)) - targets[-1].mean((2, 3))).square().sum(1)
-    scale = targets[-1].mean((2, 3)).square().sum(1).mean()
-    return total + (pooled / scale).mean()
 
 
 def build(config: NetConfig, warmup: int, seed: int) -> FlowNet:
@@ -56,43 +32,36 @@ def build(config: NetConfig, warmup: int, seed: int) -> FlowNet:
     return FlowNet(replace(config, unified=UnifiedConfig(warmup=warmup)))
 
 
-def restore(model: FlowNet, path: Path) -> FlowNet:
+def restore(model: nn.Module, path: Path) -> nn.Module:
     """Averaged weights of a finished stage."""
     model.load_state_dict(load_checkpoint(path)["ema"])
     return model
 
 
-def deployed_inputs(count: int = 2000, seed: int = 77) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs as the deployed network meets them: fresh noise, t = 0, balanced labels."""
-    z = torch.randn(count, 1, 28, 28, generator=step_rng(seed, 0))
+def deployed_noise(shape: tuple[int, ...], count: int = 2000, seed: int = 77) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs as the deployed network meets them: fresh noise [count, *shape], t = 0, balanced labels."""
+    z = torch.randn(count, *shape, generator=step_rng(seed, 0))
     return z, torch.zeros(count), torch.arange(count) % 10
 
 
-def reflow(model: FlowNet, pairs: Pairs, schedule: Schedule, path: Path) -> FlowNet:
-    def loss_of(_: int, rng: torch.Generator) -> Tensor:
-        z, label, x = pairs.pick(BATCH, rng)
-        t = u_shaped(BATCH, rng)
-        return F.mse_loss(model(blend(z, x, t), t, label), x - z)
-
-    model.load_state_dict(train("reflow", model, schedule, path, loss_of))
-    return model
+def reflow(model: nn.Module, pairs: Pairs, schedule: Schedule, path: Path) -> nn.Module:
+    return reflow_on(model, pairs, ReflowConfig(batch=BATCH), schedule, path)
 
 
-def distill(model: FlowNet, pairs: Pairs, net: Classifier, schedule: Schedule, path: Path, frozen: bool) -> FlowNet:
-    """One-step regression; `frozen` is the settling stage."""
-    set_frozen(model, frozen)
+def image_guided(net: Classifier) -> GuidedConfig:
+    return GuidedConfig(batch=BATCH, distance=image_distance(net.maps))
+
+
+def distill(model: nn.Module, pairs: Pairs, net: Classifier, schedule: Schedule, path: Path) -> nn.Module:
+    """One-step regression from a warm-up on, then statistics of the deployed noise."""
     for norm in norms(model):
         norm.restart()
-
-    def loss_of(_: int, rng: torch.Generator) -> Tensor:
-        z, label, x = pairs.pick(BATCH, rng)
-        image = z + model(z, torch.zeros(BATCH), label)
-        return pseudo_huber(image - x) + PERCEPTUAL_WEIGHT * perceptual(net, image, x)
-
-    average = train("settle" if frozen else "distill", model, schedule, path, loss_of)
-    model.load_state_dict(average)
-    set_frozen(model, False)
-    model.eval()
-    if not frozen:
-        recalibrate(model, *deployed_inputs())
+    guided_distill(model, pairs, image_guided(net), schedule, path)
+    recalibrate(model.eval(), *deployed_noise(pairs.z.shape[1:]))
     return model
+
+
+def settle(model: nn.Module, pairs: Pairs, net: Classifier, schedule: Schedule, path: Path) -> nn.Module:
+    for norm in norms(model):
+        norm.restart()
+    return settle_on(model, pairs, image_guided(net), schedule, path).eval()

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .flow import Method, blend, guided, integrate_all
 from .loop import Schedule, load_checkpoint, train
-from .nets import NULL_LABEL, TEACHER, FlowNet, blend
+from .nets import NULL_LABEL, TEACHER, FlowNet
 
 BATCH = 128
 LABEL_DROPOUT = 0.1
@@ -41,29 +42,14 @@ def load(path: Path) -> FlowNet:
     return model.eval().requires_grad_(False)
 
 
-@torch.no_grad()
-def sample(model: FlowNet, z: Tensor, label: Tensor, steps: int, guidance: float, heun: bool = True) -> Tensor:
-    """Integrate dx/dt = v from t = 0 to 1 with Heun's method (or Euler's), clamped to the data range."""
-    null = torch.full_like(label, NULL_LABEL)
-
-    def velocity(x: Tensor, t: float) -> Tensor:
-        if guidance == 1.0:
-            return model(x, torch.full((len(x),), t), label)
-        times = torch.full((2 * len(x),), t)
-        with_label, without = model(torch.cat([x, x]), times, torch.cat([label, null])).chunk(2)
-        return without + guidance * (with_label - without)
-
-    x, h = z, 1.0 / steps
-    for i in range(steps):
-        v = velocity(x, i * h)
-        ahead = x + h * v
-        x = x + 0.5 * h * (v + velocity(ahead, (i + 1) * h)) if heun else ahead
-    return x.clamp(-1, 1)
-
-
-def sample_all(
-    model: FlowNet, z: Tensor, label: Tensor, steps: int, guidance: float, heun: bool = True, batch: int = 50
+def draw(
+    model: FlowNet,
+    z: Tensor,
+    label: Tensor,
+    steps: int,
+    guidance: float,
+    method: Method = "euler",
+    end: float = 1.0,
 ) -> Tensor:
-    """`sample` in batches small enough for activations to stay in cache."""
-    parts = zip(z.split(batch), label.split(batch), strict=True)
-    return torch.cat([sample(model, *part, steps, guidance, heun) for part in parts])
+    """Guided samples [n, 1, 28, 28], clamped to the data range."""
+    return integrate_all(guided(model, NULL_LABEL, guidance), z, (label,), steps, method, end).clamp(-1, 1)

@@ -1,0 +1,163 @@
+"""Flow nets over the 7x7 = 49 positions of an image or a latent: a pre-norm transformer, and a mixer without softmax.
+
+Time and label enter only as a bias of each block's hidden layer, so that at a fixed time they are constants. Every
+norm stands before linear layers (and, with Peri placement, behind one), so that one with fixed statistics folds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .nets import Embedding, NetConfig
+from .norm import NormKind, UnifiedConfig, norm_maker
+
+TOKENS = 49
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """`channels` in and out, `patch` x `patch` pixels a token, `ratio` hidden widths of the MLP.
+
+    `placement` "peri" (Peri-LN, ICML 2025) puts a second norm behind each branch: x + N(F(N(x))).
+    """
+
+    channels: int = 1
+    patch: int = 4
+    width: int = 64
+    blocks: int = 4
+    heads: int = 4
+    ratio: int = 3
+    sinusoids: int = 32
+    embed: int = 64
+    labels: int = 10
+    norm: NormKind = "unified"
+    placement: Literal["pre", "peri"] = "pre"
+    unified: UnifiedConfig = UnifiedConfig()
+
+    def embedding(self) -> Embedding:
+        return Embedding(NetConfig(0, 0, self.sinusoids, self.embed, self.labels))
+
+
+class Attention(nn.Module):
+    """softmax(q k^T / sqrt(width / heads)) v over tokens [n, tokens, width], q, k and v by three linear layers."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, width)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
+        weights = torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5, 3)
+        return self.out((weights @ v).transpose(1, 2).flatten(2))
+
+
+class TransformerBlock(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        make, width = norm_maker(config.norm, config.unified, "tokens"), config.width
+        peri = config.placement == "peri"
+        self.attention_in, self.mlp_in = make(width), make(width)
+        self.attention_out, self.mlp_out = (make(width) if peri else nn.Identity() for _ in range(2))
+        self.attention = Attention(width, config.heads)
+        self.first = nn.Linear(width, config.ratio * width)
+        self.dense = nn.Linear(config.embed, config.ratio * width)
+        self.second = nn.Linear(config.ratio * width, width)
+
+    def forward(self, x: Tensor, s: Tensor) -> Tensor:
+        x = x + self.attention_out(self.attention(self.attention_in(x)))
+        hidden = F.silu(self.first(self.mlp_in(x)) + self.dense(s)[:, None])
+        return x + self.mlp_out(self.second(hidden))
+
+
+class TransformerFlow(nn.Module):
+    """velocity = net(noise [n, channels, 7 patch, 7 patch], t [n], label [n])."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        features = config.channels * config.patch**2
+        self.embedding = config.embedding()
+        self.patches = nn.Linear(features, config.width)
+        self.position = nn.Parameter(0.02 * torch.randn(1, TOKENS, config.width))
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
+        self.norm = norm_maker(config.norm, config.unified, "tokens")(config.width)
+        self.head = nn.Linear(config.width, features)
+        nn.init.normal_(self.head.weight, std=1e-3)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, noise: Tensor, t: Tensor, label: Tensor) -> Tensor:
+        s = self.embedding(t, label)
+        x = F.pixel_unshuffle(noise, self.config.patch) if self.config.patch > 1 else noise
+        x = self.patches(x.flatten(2).transpose(1, 2)) + self.position
+        for block in self.blocks:
+            x = block(x, s)
+        x = self.head(self.norm(x)).transpose(1, 2).unflatten(2, (7, 7))
+        return F.pixel_shuffle(x, self.config.patch) if self.config.patch > 1 else x
+
+
+class MixerBlock(nn.Module):
+    """x + out(silu(mix(value(N(x))))), then x + second(silu(first(N(x)) + dense(s))), on images [n, width, 7, 7].
+
+    `mix` is one learned [49, 49] matrix over positions. A norm directly before it could not fold, because its scale
+    lies along the axis that the matrix does not touch; before `value`, a 1x1 convolution, it folds.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        make, width = norm_maker(config.norm, config.unified), config.width
+        self.mix_in, self.mlp_in = make(width), make(width)
+        self.value, self.out = nn.Conv2d(width, width, 1), nn.Conv2d(width, width, 1)
+        self.mix = nn.Linear(TOKENS, TOKENS)
+        self.first = nn.Conv2d(width, config.ratio * width, 1)
+        self.dense = nn.Linear(config.embed, config.ratio * width)
+        self.second = nn.Conv2d(config.ratio * width, width, 1)
+
+    def forward(self, x: Tensor, s: Tensor) -> Tensor:
+        mixed = F.silu(self.mix(self.value(self.mix_in(x)).flatten(2))).unflatten(2, (7, 7))
+        x = x + self.out(mixed)
+        hidden = F.silu(self.first(self.mlp_in(x)) + self.dense(s)[:, :, None, None])
+        return x + self.second(hidden)
+
+
+class MixerFlow(nn.Module):
+    """velocity = net(noise [n, channels, 7, 7], t [n], label [n]); `patch` and `heads` are not used."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = config.embedding()
+        self.stem = nn.Conv2d(config.channels, config.width, 1)
+        self.position = nn.Parameter(0.02 * torch.randn(1, config.width, 7, 7))
+        self.blocks = nn.ModuleList(MixerBlock(config) for _ in range(config.blocks))
+        self.norm = norm_maker(config.norm, config.unified)(config.width)
+        self.head = nn.Conv2d(config.width, config.channels, 1)
+        nn.init.normal_(self.head.weight, std=1e-3)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, noise: Tensor, t: Tensor, label: Tensor) -> Tensor:
+        s = self.embedding(t, label)
+        x = self.stem(noise) + self.position
+        for block in self.blocks:
+            x = block(x, s)
+        return self.head(self.norm(x))
+
+
+VITS = {
+    "fashion-vit": TransformerConfig(),
+    "fashion-vit-ln": TransformerConfig(norm="layer"),
+    "fashion-vit-bn": TransformerConfig(norm="batch"),
+    "fashion-vit-pn": TransformerConfig(norm="power"),
+    "fashion-vit-peri": TransformerConfig(placement="peri"),
+}
+LATENT_TEACHER = TransformerConfig(channels=4, patch=1, width=80, labels=11, norm="layer", embed=96)
+LATENT_STUDENT = TransformerConfig(channels=4, patch=1, width=64, blocks=5)
