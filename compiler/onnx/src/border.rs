@@ -12,8 +12,10 @@ use tract_onnx::prelude::{Framework, InferenceModelExt, TypedModel};
 /// Lists the operators that tract does not know, together with those that it knows and we never translate.
 pub(crate) fn check_operators(graph: &GraphProto) -> Result<(), ImportError> {
     let known = tract_onnx::onnx().op_register.0;
-    let reason =
-        |op: &str| (!known.contains_key(op)).then(|| format!("'{op}' is not an operator that the importer knows"));
+    let reason = |op: &str| {
+        (!known.contains_key(op) && !crate::kept::UNKNOWN_TO_TRACT.contains(&op))
+            .then(|| format!("'{op}' is not an operator that the importer knows"))
+    };
     if graph.node.iter().all(|n| reason(&n.op_type).is_none()) {
         return Ok(());
     }

@@ -60,6 +60,9 @@ pub(crate) fn framework() -> Onnx {
     for name in originals().0.keys().filter(|name| *name != "Constant") {
         onnx.op_register.insert(name, build);
     }
+    for name in crate::kept::UNKNOWN_TO_TRACT {
+        onnx.op_register.insert(name, build);
+    }
     onnx.with_ignore_value_info(true)
 }
 
@@ -69,10 +72,12 @@ fn originals() -> &'static OnnxOpRegister {
 }
 
 fn build(context: &ParsingContext<'_>, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let builder = originals().0.get(&node.op_type).with_context(|| format!("no operator {}", node.op_type))?;
     let (op, closures) = match Kept::of(node)? {
         Some(kept) => (expand(kept), Vec::new()),
-        None => builder(context, node)?,
+        None => {
+            let builder = originals().0.get(&node.op_type).with_context(|| format!("no operator {}", node.op_type))?;
+            builder(context, node)?
+        }
     };
     let inexact = INEXACT.contains(&node.op_type.as_str());
     Ok((Box::new(Guarded { op, inexact }), closures))

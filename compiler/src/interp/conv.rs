@@ -1,7 +1,7 @@
 //! Convolutions and linear layers: patches times a weight matrix whose columns are output channels.
 
 use super::{bad, floats, index, int8s, lookup};
-use crate::ir::{ConvGeometry, Data, InferError, Op, Tensor};
+use crate::ir::{ConvGeometry, Data, InferError, Op, Tensor, TransposedGeometry};
 use flowlet_kernels::{add, requant};
 use std::ops::{Add, Mul};
 
@@ -150,6 +150,44 @@ pub(super) fn float(
                     *y = sums[p * out_group + c] + b;
                 }
             }
+        }
+    }
+    Ok(Tensor::f32(out, result))
+}
+
+/// f32 transposed convolution; `x = [input, weight[I, O/g, kh, kw], [bias]]`. Each output sums kernel places in order,
+/// input channels inside.
+pub(super) fn transposed(g: &TransposedGeometry, x: &[&Tensor], out: &[usize]) -> Result<Tensor, InferError> {
+    let (input, weight) = (floats(x[0])?, floats(x[1])?);
+    let bias = x.get(2).map(|t| floats(t)).transpose()?;
+    let [_, c, h, w] = x[0].dims[..] else { return Err(bad("an image has four dimensions")) };
+    let [_, per_group, kh, kw] = x[1].dims[..] else { return Err(bad("weights have four dimensions")) };
+    let (oh, ow, in_group) = (out[2], out[3], c / g.groups);
+    // Where output row or column `o` finds tap `k`: an input place, if there is one.
+    let source = |o: usize, k: usize, a: usize, size: usize| {
+        let at = (o + g.pad[a]).checked_sub(k * g.dilation[a])?;
+        (at % g.stride[a] == 0 && at / g.stride[a] < size).then(|| at / g.stride[a])
+    };
+    let mut result = vec![0.0f32; out.iter().product()];
+    for (plane, target) in result.chunks_exact_mut(oh * ow).enumerate() {
+        let (n, o) = (plane / out[1], plane % out[1]);
+        let first = o / per_group * in_group;
+        for (y, target) in target.chunks_exact_mut(ow).enumerate() {
+            for (ky, iy) in (0..kh).filter_map(|k| Some((k, source(y, k, 0, h)?))) {
+                for kx in 0..kw {
+                    for i in first..first + in_group {
+                        let factor = weight[((i * per_group + o % per_group) * kh + ky) * kw + kx];
+                        let row = &input[((n * c + i) * h + iy) * w..][..w];
+                        for (x, sum) in target.iter_mut().enumerate() {
+                            if let Some(ix) = source(x, kx, 1, w) {
+                                *sum += factor * row[ix];
+                            }
+                        }
+                    }
+                }
+            }
+            let b = bias.map_or(0.0, |b| b[o]);
+            target.iter_mut().for_each(|sum| *sum += b);
         }
     }
     Ok(Tensor::f32(out, result))

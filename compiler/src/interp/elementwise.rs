@@ -6,7 +6,7 @@ use flowlet_kernels::{add as add_law, port};
 use flowlet_plan::AddParams;
 
 /// For each output position, the position in a broadcast operand.
-fn broadcast_index(dims: &[usize], out: &[usize]) -> impl Fn(usize) -> usize + use<> {
+pub(super) fn broadcast_index(dims: &[usize], out: &[usize]) -> impl Fn(usize) -> usize + use<> {
     let lead = out.len() - dims.len();
     let mut stride = 1;
     let mut steps: Vec<(usize, usize)> = Vec::with_capacity(out.len());
@@ -41,6 +41,40 @@ pub(super) fn binary(
         (Data::F32(a), Data::F32(b)) => Ok(Tensor::f32(out, (0..n).map(|i| float(a[ia(i)], b[ib(i)])).collect())),
         (Data::I64(a), Data::I64(b)) => Ok(Tensor::i64(out, (0..n).map(|i| int(a[ia(i)], b[ib(i)])).collect())),
         _ => Err(bad("operands of one f32 or i64 type expected")),
+    }
+}
+
+/// A comparison with broadcasting: 1 or 0.
+pub(super) fn compare(
+    x: &[&Tensor],
+    out: &[usize],
+    float: impl Fn(f32, f32) -> bool,
+    int: impl Fn(i64, i64) -> bool,
+) -> Result<Tensor, InferError> {
+    let n = out.iter().product::<usize>();
+    let (ia, ib) = (broadcast_index(&x[0].dims, out), broadcast_index(&x[1].dims, out));
+    let holds: Vec<i64> = match (&x[0].data, &x[1].data) {
+        (Data::F32(a), Data::F32(b)) => (0..n).map(|i| float(a[ia(i)], b[ib(i)]).into()).collect(),
+        (Data::I64(a), Data::I64(b)) => (0..n).map(|i| int(a[ia(i)], b[ib(i)]).into()).collect(),
+        _ => return Err(bad("operands of one f32 or i64 type expected")),
+    };
+    Ok(Tensor::i64(out, holds))
+}
+
+/// Elements of the second or third operand, as the first says.
+pub(super) fn choose(x: &[&Tensor], out: &[usize]) -> Result<Tensor, InferError> {
+    let Some(condition) = x[0].as_i64() else { return Err(bad("a condition is i64")) };
+    let at = broadcast_index(&x[0].dims, out);
+    let (ia, ib) = (broadcast_index(&x[1].dims, out), broadcast_index(&x[2].dims, out));
+    let places = (0..out.iter().product::<usize>()).map(|i| (condition[at(i)] != 0, ia(i), ib(i)));
+    match (&x[1].data, &x[2].data) {
+        (Data::F32(a), Data::F32(b)) => {
+            Ok(Tensor::f32(out, places.map(|(first, i, j)| if first { a[i] } else { b[j] }).collect()))
+        }
+        (Data::I64(a), Data::I64(b)) => {
+            Ok(Tensor::i64(out, places.map(|(first, i, j)| if first { a[i] } else { b[j] }).collect()))
+        }
+        _ => Err(bad("alternatives of one f32 or i64 type expected")),
     }
 }
 

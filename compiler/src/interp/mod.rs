@@ -7,8 +7,9 @@
 mod conv;
 mod elementwise;
 mod movement;
+mod norm;
 
-use crate::ir::{DType, Data, Def, Graph, InferError, InputKind, Op, Tensor, Type, Unary, ValueId, infer};
+use crate::ir::{Comparison, DType, Data, Def, Graph, InferError, InputKind, Op, Tensor, Type, Unary, ValueId, infer};
 use conv::PackedConv;
 use std::collections::HashMap;
 
@@ -213,6 +214,19 @@ fn eval_node(
         Op::Conv(g) => conv::float(g, x, &out.dims, packed),
         Op::Linear => conv::linear(x, &out.dims, packed),
         Op::QConv { .. } => conv::quantised(op, x, zero_point(&types[0]), &out.dims, packed),
+        Op::ConvTranspose(g) => conv::transposed(g, x, &out.dims),
+        Op::Norm { kind, axis, groups, eps } => norm::norm(x, *kind, *axis, *groups, *eps),
+        Op::HeadProduct(p) => norm::head_product(x, p, &out.dims),
+        Op::Softmax { axis } => norm::softmax(x[0], *axis),
+        Op::MaxPool(window) => norm::max_pool(x[0], window, &out.dims),
+        Op::AveragePool { window, count_pad } => norm::average_pool(x[0], window, *count_pad, &out.dims),
+        Op::ReduceMax { axes } => norm::reduce_max(x[0], axes),
+        Op::Max => elementwise::binary(x, &out.dims, f32::max, i64::max),
+        Op::Min => elementwise::binary(x, &out.dims, f32::min, i64::min),
+        Op::Compare(Comparison::Equal) => elementwise::compare(x, &out.dims, |a, b| a == b, |a, b| a == b),
+        Op::Compare(Comparison::Less) => elementwise::compare(x, &out.dims, |a, b| a < b, |a, b| a < b),
+        Op::Compare(Comparison::LessOrEqual) => elementwise::compare(x, &out.dims, |a, b| a <= b, |a, b| a <= b),
+        Op::Where => elementwise::choose(x, &out.dims),
         Op::Affine => elementwise::affine(x),
         Op::MatMul => elementwise::matmul(x, &out.dims),
         Op::Add { alpha, beta, gamma } => elementwise::add(x, &out.dims, *alpha, *beta, *gamma),

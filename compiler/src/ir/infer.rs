@@ -1,6 +1,6 @@
 //! The shape rule of every operation.
 
-use super::{ConvGeometry, DType, Op, Type};
+use super::{ConvGeometry, DType, NormKind, Op, Product, Split, TransposedGeometry, Type, Window};
 
 /// An operation that does not accept its operands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,62 @@ fn infer_unbounded(op: &Op, inputs: &[&Type]) -> Result<Type, InferError> {
             arity(op, inputs, 2, 2)?;
             matmul_dims(inputs[0], inputs[1]).map(|d| Type::f32(&d))
         }
-        Op::Add { .. } | Op::Mul | Op::Div | Op::Pow => {
+        Op::ConvTranspose(g) => {
+            arity(op, inputs, 2, 3)?;
+            let out = transposed_dims(g, inputs[0], inputs[1])?;
+            check_bias(inputs, 2, out[1])?;
+            Ok(Type::f32(&out))
+        }
+        Op::Norm { kind, axis, groups, .. } => {
+            arity(op, inputs, 1, 3)?;
+            expect_dtype(inputs[0], DType::F32)?;
+            let d = &inputs[0].dims;
+            let Some(&c) = d.get(*axis).filter(|_| *axis > 0) else { return err("a norm needs a channel axis") };
+            if *groups == 0 || c % groups != 0 {
+                return err(format!("{c} channels do not divide into {groups} groups"));
+            }
+            if *kind == NormKind::Group && *axis != 1 {
+                return err("the channels of a group norm are axis 1");
+            }
+            if inputs.len() == 2 || inputs[1..].iter().any(|t| t.dims != [c]) {
+                return err(format!("{c} channels need {c} factors and {c} shifts, or neither"));
+            }
+            Ok((*inputs[0]).clone())
+        }
+        Op::HeadProduct(p) => {
+            arity(op, inputs, 2, 2)?;
+            head_product(p, inputs[0], inputs[1]).map(|d| Type::f32(&d))
+        }
+        Op::Softmax { axis } => {
+            arity(op, inputs, 1, 1)?;
+            expect_dtype(inputs[0], DType::F32)?;
+            if *axis >= inputs[0].dims.len() {
+                return err(format!("axis {axis} does not exist in {:?}", inputs[0].dims));
+            }
+            Ok((*inputs[0]).clone())
+        }
+        Op::Compare(_) => {
+            arity(op, inputs, 2, 2)?;
+            if inputs[0].dtype != inputs[1].dtype {
+                return err(format!("{} and {} cannot be compared", inputs[0].dtype.name(), inputs[1].dtype.name()));
+            }
+            broadcast(&inputs[0].dims, &inputs[1].dims).map(|d| Type::new(DType::I64, &d))
+        }
+        Op::Where => {
+            arity(op, inputs, 3, 3)?;
+            expect_dtype(inputs[0], DType::I64)?;
+            if inputs[1].dtype != inputs[2].dtype {
+                return err(format!("{} and {} are no alternatives", inputs[1].dtype.name(), inputs[2].dtype.name()));
+            }
+            let d = broadcast(&broadcast(&inputs[0].dims, &inputs[1].dims)?, &inputs[2].dims)?;
+            Ok(Type::new(inputs[1].dtype, &d))
+        }
+        Op::MaxPool(window) | Op::AveragePool { window, .. } => {
+            arity(op, inputs, 1, 1)?;
+            expect_dtype(inputs[0], DType::F32)?;
+            pooled_dims(window, inputs[0]).map(|d| Type::f32(&d))
+        }
+        Op::Add { .. } | Op::Mul | Op::Div | Op::Pow | Op::Max | Op::Min => {
             arity(op, inputs, 2, 2)?;
             if inputs[0].dtype != inputs[1].dtype {
                 return err(format!("{} and {} cannot be combined", inputs[0].dtype.name(), inputs[1].dtype.name()));
@@ -154,7 +209,7 @@ fn infer_unbounded(op: &Op, inputs: &[&Type]) -> Result<Type, InferError> {
             arity(op, inputs, 1, 1)?;
             Ok(Type::new(*to, &inputs[0].dims))
         }
-        Op::ReduceMean { axes } | Op::ReduceSum { axes } => {
+        Op::ReduceMean { axes } | Op::ReduceSum { axes } | Op::ReduceMax { axes } => {
             arity(op, inputs, 1, 1)?;
             let mut d = inputs[0].dims.clone();
             for &a in axes {
@@ -318,6 +373,70 @@ fn conv_dims(g: &ConvGeometry, x: &Type, w: &Type) -> Result<[usize; 4], InferEr
         (Some(oh), Some(ow)) => Ok([n, o, oh, ow]),
         _ => err(format!("a {kh}x{kw} kernel does not fit a {h}x{wd} input")),
     }
+}
+
+/// Output dimensions of a transposed convolution.
+fn transposed_dims(g: &TransposedGeometry, x: &Type, w: &Type) -> Result<[usize; 4], InferError> {
+    let ([n, c, h, wd], [i, o, kh, kw]) = (dims::<4>(x)?, dims::<4>(w)?);
+    if g.groups == 0 || g.stride.contains(&0) || g.dilation.contains(&0) {
+        return err("stride, dilation and groups are at least 1");
+    }
+    if i != c || c % g.groups != 0 {
+        return err(format!("weights [{i}, {o}, {kh}, {kw}] in {} groups do not fit {c} input channels", g.groups));
+    }
+    let axis = |size: usize, k: usize, a: usize| -> Option<usize> {
+        let window = k.checked_sub(1)?.checked_mul(g.dilation[a])?.checked_add(1)?;
+        let full = size.checked_sub(1)?.checked_mul(g.stride[a])?.checked_add(window)?.checked_add(g.extra[a])?;
+        full.checked_sub(g.pad[a])?.checked_sub(g.pad[a + 2]).filter(|&n| n > 0)
+    };
+    match (o.checked_mul(g.groups), axis(h, kh, 0), axis(wd, kw, 1)) {
+        (Some(o), Some(oh), Some(ow)) => Ok([n, o, oh, ow]),
+        _ => err(format!("a {kh}x{kw} kernel does not fit a {h}x{wd} input")),
+    }
+}
+
+/// Output dimensions of pooling; every window holds at least one place of the input.
+fn pooled_dims(window: &Window, x: &Type) -> Result<[usize; 4], InferError> {
+    let [n, c, h, w] = dims::<4>(x)?;
+    let axis = |size: usize, a: usize| -> Option<usize> {
+        let (k, stride) = (window.kernel[a], window.stride[a]);
+        if k == 0 || stride == 0 || window.pad[a] >= k || window.pad[a + 2] >= k {
+            return None;
+        }
+        let padded = size.checked_add(window.pad[a])?.checked_add(window.pad[a + 2])?;
+        Some(padded.checked_sub(k)? / stride + 1)
+    };
+    match (axis(h, 0), axis(w, 1)) {
+        (Some(oh), Some(ow)) => Ok([n, c, oh, ow]),
+        _ => err(format!("windows of {:?} do not fit a {h}x{w} input", window.kernel)),
+    }
+}
+
+/// Rows and columns of one of the `batch` matrices in `[1, C, H, W]`.
+fn matrices(t: &Type, split: Split, batch: usize) -> Result<(usize, usize), InferError> {
+    let [n, c, h, w] = dims::<4>(t)?;
+    let fits = n == 1
+        && match split {
+            Split::Rows => h == batch,
+            Split::Channels => batch > 0 && c % batch == 0,
+        };
+    match split {
+        _ if !fits => err(format!("{:?} does not hold {batch} matrices", t.dims)),
+        Split::Rows => Ok((w, c)),
+        Split::Channels => Ok((h * w, c / batch)),
+    }
+}
+
+fn head_product(p: &Product, a: &Type, b: &Type) -> Result<Vec<usize>, InferError> {
+    let ((m, k), (rows, columns)) = (matrices(a, p.a, p.batch)?, matrices(b, p.b, p.batch)?);
+    let (inner, n) = if p.transposed { (columns, rows) } else { (rows, columns) };
+    if k != inner {
+        return err(format!("{:?} times {:?} is not defined", a.dims, b.dims));
+    }
+    Ok(match p.out {
+        Split::Rows => vec![1, n, p.batch, m],
+        Split::Channels => vec![1, n * p.batch, 1, m],
+    })
 }
 
 fn concat(inputs: &[&Type], axis: usize) -> Result<Type, InferError> {

@@ -11,7 +11,7 @@ mod tensor;
 mod verify;
 
 pub use infer::{InferError, infer};
-pub use op::{Attr, ConvGeometry, Op, Unary};
+pub use op::{Attr, Comparison, ConvGeometry, NormKind, Op, Product, Split, TransposedGeometry, Unary, Window};
 pub use parse::{ParseError, parse};
 pub use print::{ConstStyle, print};
 pub use tensor::{DType, Data, Quant, Tensor, Type};

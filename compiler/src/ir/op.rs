@@ -23,6 +23,112 @@ impl Default for ConvGeometry {
     }
 }
 
+/// Geometry of a transposed convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransposedGeometry {
+    /// Vertical and horizontal stride: distance between the places that neighbouring inputs write.
+    pub stride: [usize; 2],
+    /// Rows and columns cut off: top, left, bottom, right.
+    pub pad: [usize; 4],
+    /// Vertical and horizontal dilation.
+    pub dilation: [usize; 2],
+    /// Rows and columns added below and to the right.
+    pub extra: [usize; 2],
+    /// Number of groups.
+    pub groups: usize,
+}
+
+impl Default for TransposedGeometry {
+    fn default() -> Self {
+        TransposedGeometry { stride: [1, 1], pad: [0; 4], dilation: [1, 1], extra: [0; 2], groups: 1 }
+    }
+}
+
+/// Windows of a pooling operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Rows and columns.
+    pub kernel: [usize; 2],
+    /// Vertical and horizontal stride.
+    pub stride: [usize; 2],
+    /// Padding: top, left, bottom, right.
+    pub pad: [usize; 4],
+}
+
+/// Over which elements the statistics of a norm run, and whether the mean is taken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// The channels of a group at all positions, centred: group and instance normalization.
+    Group,
+    /// The channels of a group at one position, centred: layer normalization.
+    Layer,
+    /// The channels of a group at one position, not centred: root mean square normalization.
+    Rms,
+}
+
+impl NormKind {
+    const ALL: [(NormKind, &'static str); 3] =
+        [(NormKind::Group, "group"), (NormKind::Layer, "layer"), (NormKind::Rms, "rms")];
+
+    fn name(self) -> &'static str {
+        NormKind::ALL.iter().find(|(k, _)| *k == self).map_or("", |(_, n)| n)
+    }
+}
+
+/// How a `[1, C, H, W]` tensor holds a batch of matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Matrix `n` is image row `n`: a row for each column of the image, a column for each channel.
+    Rows,
+    /// Matrix `n` is the `n`-th run of channels (a head): a row for each pixel, a column for each channel of the run.
+    Channels,
+}
+
+impl Split {
+    const ALL: [(Split, &'static str); 2] = [(Split::Rows, "rows"), (Split::Channels, "channels")];
+
+    fn name(self) -> &'static str {
+        Split::ALL.iter().find(|(k, _)| *k == self).map_or("", |(_, n)| n)
+    }
+}
+
+/// Layout of a batched product of two computed tensors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Product {
+    /// Number of matrices (heads).
+    pub batch: usize,
+    /// Where the matrices of the left operand lie; they have rows of `k`.
+    pub a: Split,
+    /// Where the matrices of the right operand lie.
+    pub b: Split,
+    /// Where the matrices of the result lie.
+    pub out: Split,
+    /// Whether the right operand holds rows of `k` (its transpose is multiplied).
+    pub transposed: bool,
+    /// Factor of the product.
+    pub alpha: f32,
+}
+
+/// A comparison of two tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `a == b`
+    Equal,
+    /// `a < b`
+    Less,
+    /// `a <= b`
+    LessOrEqual,
+}
+
+impl Comparison {
+    const ALL: [(Comparison, &'static str); 3] =
+        [(Comparison::Equal, "equal"), (Comparison::Less, "less"), (Comparison::LessOrEqual, "less_or_equal")];
+
+    fn name(self) -> &'static str {
+        Comparison::ALL.iter().find(|(k, _)| *k == self).map_or("", |(_, n)| n)
+    }
+}
+
 /// Elementwise functions of one operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unary {
@@ -34,6 +140,8 @@ pub enum Unary {
     Mish,
     /// `x * (1 + erf(x / sqrt(2))) / 2`
     Gelu,
+    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`
+    GeluTanh,
     /// `ln(1 + exp(x))`
     Softplus,
     /// `tanh(x)`
@@ -60,15 +168,22 @@ pub enum Unary {
     Erf,
     /// `x * x`
     Square,
+    /// The largest integer at most `x`.
+    Floor,
+    /// The smallest integer at least `x`.
+    Ceil,
+    /// The nearest integer, ties to even.
+    Round,
 }
 
 impl Unary {
     /// All functions with their names in the text form.
-    pub const ALL: [(Unary, &'static str); 17] = [
+    pub const ALL: [(Unary, &'static str); 21] = [
         (Unary::Sigmoid, "sigmoid"),
         (Unary::Silu, "silu"),
         (Unary::Mish, "mish"),
         (Unary::Gelu, "gelu"),
+        (Unary::GeluTanh, "gelu_tanh"),
         (Unary::Softplus, "softplus"),
         (Unary::Tanh, "tanh"),
         (Unary::Relu, "relu"),
@@ -82,6 +197,9 @@ impl Unary {
         (Unary::Abs, "abs"),
         (Unary::Erf, "erf"),
         (Unary::Square, "square"),
+        (Unary::Floor, "floor"),
+        (Unary::Ceil, "ceil"),
+        (Unary::Round, "round"),
     ];
 
     /// The name in the text form.
@@ -98,6 +216,10 @@ impl Unary {
             Unary::Silu => x * sigmoid(x),
             Unary::Mish => x * libm::tanhf(softplus(x)),
             Unary::Gelu => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
+            Unary::GeluTanh => {
+                let root = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+                0.5 * x * (1.0 + libm::tanhf(root * (x + 0.044_715 * x * x * x)))
+            }
             Unary::Softplus => softplus(x),
             Unary::Tanh => libm::tanhf(x),
             Unary::Relu => {
@@ -117,6 +239,9 @@ impl Unary {
             Unary::Abs => libm::fabsf(x),
             Unary::Erf => libm::erff(x),
             Unary::Square => x * x,
+            Unary::Floor => libm::floorf(x),
+            Unary::Ceil => libm::ceilf(x),
+            Unary::Round => libm::rintf(x),
         }
     }
 }
@@ -126,12 +251,34 @@ impl Unary {
 pub enum Op {
     /// `x, weight[O,I/g,kh,kw], [bias]`; a bias is `[O]`, or `[rows,O]` with an index value as last operand.
     Conv(ConvGeometry),
+    /// `x, weight[I,O/g,kh,kw], [bias[O]]`: transposed convolution.
+    ConvTranspose(TransposedGeometry),
     /// `x[N,K], weight[O,K], [bias]`: a fully connected layer; bias as in [`Op::Conv`].
     Linear,
     /// `x, scale[C], shift[C]`: per channel (axis 1) `x * scale + shift`. A fixed-statistics norm is one.
     Affine,
+    /// `x, [gamma[C], beta[C]]`: norm with statistics of the sample, `(x - mean) / sqrt(var + eps) * gamma + beta`, or
+    /// `x / sqrt(mean(x^2) + eps) * gamma + beta`; axis 0 holds samples.
+    Norm {
+        /// Over what the statistics run.
+        kind: NormKind,
+        /// The axis of the channels.
+        axis: usize,
+        /// Number of groups of consecutive channels.
+        groups: usize,
+        /// Added to the variance or mean square.
+        eps: f32,
+    },
     /// `a, b`: batched matrix product with ONNX broadcasting.
     MatMul,
+    /// `a[1,C,H,W], b[1,C,H,W]`: batched matrix product whose matrices lie in images (attention in one layout); a result
+    /// that is split by channels has one pixel for each row of `a`.
+    HeadProduct(Product),
+    /// `x`: softmax along one axis.
+    Softmax {
+        /// The axis.
+        axis: usize,
+    },
     /// `a, b`: `alpha * a + beta * b + gamma` with broadcasting.
     Add {
         /// Factor of the first operand.
@@ -147,6 +294,14 @@ pub enum Op {
     Div,
     /// `a, b`: power with broadcasting.
     Pow,
+    /// `a, b`: the greater with broadcasting.
+    Max,
+    /// `a, b`: the smaller with broadcasting.
+    Min,
+    /// `a, b`: 1 where the comparison holds, else 0, as i64, with broadcasting.
+    Compare(Comparison),
+    /// `condition[i64], a, b`: `a` where the condition is not 0, else `b`, with broadcasting.
+    Where,
     /// `x`: an elementwise function.
     Unary(Unary),
     /// `x`: clamp to `[lo, hi]`.
@@ -208,6 +363,21 @@ pub enum Op {
     ReduceSum {
         /// The axes, ascending.
         axes: Vec<usize>,
+    },
+    /// `x`: the greatest over axes, which stay as 1.
+    ReduceMax {
+        /// The axes, ascending.
+        axes: Vec<usize>,
+    },
+    /// `x[N,C,H,W]`: the greatest under each window; padding does not count.
+    MaxPool(Window),
+    /// `x[N,C,H,W]`: the mean under each window; padding counts as 0 in the sum and not at all in the number of values,
+    /// unless `count_pad`.
+    AveragePool {
+        /// The windows.
+        window: Window,
+        /// Whether padding counts as values.
+        count_pad: bool,
     },
     /// `x[N,C,H,W]`: nearest-neighbour upsampling of H and W.
     Upsample {
@@ -286,6 +456,17 @@ impl Op {
             Op::Linear => "linear",
             Op::Affine => "affine",
             Op::MatMul => "matmul",
+            Op::ConvTranspose(_) => "conv_transpose",
+            Op::Norm { .. } => "norm",
+            Op::HeadProduct(_) => "head_product",
+            Op::Softmax { .. } => "softmax",
+            Op::Max => "max",
+            Op::Min => "min",
+            Op::Compare(c) => c.name(),
+            Op::Where => "where",
+            Op::ReduceMax { .. } => "reduce_max",
+            Op::MaxPool(_) => "max_pool",
+            Op::AveragePool { .. } => "average_pool",
             Op::Add { .. } => "add",
             Op::Mul => "mul",
             Op::Div => "div",
@@ -335,14 +516,44 @@ impl Op {
                     .collect()
             }
             Op::Clip { lo, hi } => vec![("lo", Attr::Float(*lo)), ("hi", Attr::Float(*hi))],
-            Op::Concat { axis } | Op::Gather { axis } => vec![("axis", int(*axis))],
+            Op::ConvTranspose(g) => transposed_attrs(g),
+            Op::Norm { kind, axis, groups, eps } => vec![
+                ("kind", Attr::Word(kind.name().to_owned())),
+                ("axis", int(*axis)),
+                ("groups", int(*groups)),
+                ("eps", Attr::Float(*eps)),
+            ],
+            Op::HeadProduct(p) => {
+                let mut attrs = vec![
+                    ("batch", int(p.batch)),
+                    ("a", Attr::Word(p.a.name().to_owned())),
+                    ("b", Attr::Word(p.b.name().to_owned())),
+                    ("out", Attr::Word(p.out.name().to_owned())),
+                ];
+                if p.transposed {
+                    attrs.push(("transposed", Attr::Int(1)));
+                }
+                if p.alpha.to_bits() != 1f32.to_bits() {
+                    attrs.push(("alpha", Attr::Float(p.alpha)));
+                }
+                attrs
+            }
+            Op::MaxPool(window) => window_attrs(window),
+            Op::AveragePool { window, count_pad } => {
+                let mut attrs = window_attrs(window);
+                if *count_pad {
+                    attrs.push(("count_pad", Attr::Int(1)));
+                }
+                attrs
+            }
+            Op::Concat { axis } | Op::Gather { axis } | Op::Softmax { axis } => vec![("axis", int(*axis))],
             Op::Reshape { dims } | Op::Expand { dims } => vec![("dims", ints(dims))],
             Op::Transpose { perm } => vec![("perm", ints(perm))],
             Op::Slice { axis, start, end, step } => {
                 vec![("axis", int(*axis)), ("start", int(*start)), ("end", int(*end)), ("step", int(*step))]
             }
             Op::Cast { to } => vec![("to", Attr::Word(to.name().to_owned()))],
-            Op::ReduceMean { axes } | Op::ReduceSum { axes } => vec![("axes", ints(axes))],
+            Op::ReduceMean { axes } | Op::ReduceSum { axes } | Op::ReduceMax { axes } => vec![("axes", ints(axes))],
             Op::Upsample { factor } => vec![("factor", int(*factor))],
             Op::PixelUnshuffle { block } | Op::PixelShuffle { block } => vec![("block", int(*block))],
             Op::QConv { geometry, left_shift, zero_point, indexed, residual, table } => {
@@ -370,6 +581,10 @@ impl Op {
             Op::Linear
             | Op::Affine
             | Op::MatMul
+            | Op::Max
+            | Op::Min
+            | Op::Compare(_)
+            | Op::Where
             | Op::Mul
             | Op::Div
             | Op::Pow
@@ -391,7 +606,33 @@ impl Op {
             r.finish()?;
             return Ok(Op::Unary(*unary));
         }
+        if let Some((comparison, _)) = Comparison::ALL.iter().find(|(_, n)| *n == name) {
+            r.finish()?;
+            return Ok(Op::Compare(*comparison));
+        }
         let op = match name {
+            "conv_transpose" => Op::ConvTranspose(r.transposed()?),
+            "norm" => Op::Norm {
+                kind: r.choice("kind", &NormKind::ALL)?,
+                axis: r.size("axis", None)?,
+                groups: r.size("groups", None)?,
+                eps: r.float("eps", None)?,
+            },
+            "head_product" => Op::HeadProduct(Product {
+                batch: r.size("batch", None)?,
+                a: r.choice("a", &Split::ALL)?,
+                b: r.choice("b", &Split::ALL)?,
+                out: r.choice("out", &Split::ALL)?,
+                transposed: r.size("transposed", Some(0))? != 0,
+                alpha: r.float("alpha", Some(1.0))?,
+            }),
+            "softmax" => Op::Softmax { axis: r.size("axis", None)? },
+            "max" => Op::Max,
+            "min" => Op::Min,
+            "where" => Op::Where,
+            "reduce_max" => Op::ReduceMax { axes: r.sizes("axes")? },
+            "max_pool" => Op::MaxPool(r.window()?),
+            "average_pool" => Op::AveragePool { window: r.window()?, count_pad: r.size("count_pad", Some(0))? != 0 },
             "conv" => Op::Conv(r.geometry()?),
             "linear" => Op::Linear,
             "affine" => Op::Affine,
@@ -459,6 +700,29 @@ fn geometry_attrs(g: &ConvGeometry) -> Attrs {
     }
     if g.upsample != d.upsample {
         attrs.push(("upsample", int(g.upsample)));
+    }
+    attrs
+}
+
+fn transposed_attrs(g: &TransposedGeometry) -> Attrs {
+    let d = TransposedGeometry::default();
+    let lists: [(&str, &[usize], &[usize]); 4] = [
+        ("stride", &g.stride, &d.stride),
+        ("pad", &g.pad, &d.pad),
+        ("dilation", &g.dilation, &d.dilation),
+        ("extra", &g.extra, &d.extra),
+    ];
+    let mut attrs: Attrs = lists.iter().filter(|(_, v, d)| v != d).map(|(k, v, _)| (*k, ints(v))).collect();
+    if g.groups != d.groups {
+        attrs.push(("groups", int(g.groups)));
+    }
+    attrs
+}
+
+fn window_attrs(w: &Window) -> Attrs {
+    let mut attrs = vec![("kernel", ints(&w.kernel)), ("stride", ints(&w.stride))];
+    if w.pad != [0; 4] {
+        attrs.push(("pad", ints(&w.pad)));
     }
     attrs
 }
@@ -535,6 +799,36 @@ impl AttrReader<'_> {
             Some(Attr::Int(_) | Attr::Float(_) | Attr::Ints(_)) | None => None,
         }
         .ok_or_else(|| self.wrong(key, "an element type"))
+    }
+
+    fn choice<T: Copy>(&mut self, key: &str, all: &[(T, &'static str)]) -> Result<T, String> {
+        let found = match self.get(key) {
+            Some(Attr::Word(w)) => all.iter().find(|(_, n)| n == w).map(|(t, _)| *t),
+            Some(Attr::Int(_) | Attr::Float(_) | Attr::Ints(_)) | None => None,
+        };
+        found.ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|(_, n)| *n).collect();
+            self.wrong(key, &format!("one of {}", names.join(", ")))
+        })
+    }
+
+    fn window(&mut self) -> Result<Window, String> {
+        Ok(Window {
+            kernel: self.array("kernel", [1; 2])?,
+            stride: self.array("stride", [1; 2])?,
+            pad: self.array("pad", [0; 4])?,
+        })
+    }
+
+    fn transposed(&mut self) -> Result<TransposedGeometry, String> {
+        let d = TransposedGeometry::default();
+        Ok(TransposedGeometry {
+            stride: self.array("stride", d.stride)?,
+            pad: self.array("pad", d.pad)?,
+            dilation: self.array("dilation", d.dilation)?,
+            extra: self.array("extra", d.extra)?,
+            groups: self.size("groups", Some(d.groups))?,
+        })
     }
 
     fn geometry(&mut self) -> Result<ConvGeometry, String> {

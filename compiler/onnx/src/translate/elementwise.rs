@@ -2,13 +2,12 @@
 
 use super::constant::uniform;
 use super::{At, Binding, Refused, Translator, dtype_of};
-use crate::kept::Kept;
-use flowlet_compiler::ir::{DType, Op, Tensor, Unary, ValueId};
+use flowlet_compiler::ir::{Comparison, DType, Op, Tensor, Unary, ValueId};
 use tract_onnx::tract_core::internal::TypedOp;
 use tract_onnx::tract_core::ops::binary::{BinMiniOp, TypedBinOp};
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
-use tract_onnx::tract_core::ops::{math, nn};
+use tract_onnx::tract_core::ops::{logic, math, nn};
 
 impl Translator<'_> {
     /// `None` if the operation belongs to another family.
@@ -19,8 +18,9 @@ impl Translator<'_> {
         if let Some(op) = op.downcast_ref::<ElementWiseOp>() {
             return self.function(at, op.0.as_ref()).map(Some);
         }
-        if let Some(op) = op.downcast_ref::<Kept>() {
-            return self.kept(at, *op).map(Some);
+        if op.is::<logic::Iff>() {
+            let inputs = [self.operand(at, 0)?, self.operand(at, 1)?, self.operand(at, 2)?];
+            return self.emit(at, Op::Where, &inputs).map(|id| Some(Binding::Value(id)));
         }
         if let Some(op) = op.downcast_ref::<Cast>() {
             return self.cast(at, op).map(Some);
@@ -36,34 +36,6 @@ impl Translator<'_> {
             return self.binding(at, 0);
         }
         self.unary(at, Op::Cast { to })
-    }
-
-    fn kept(&mut self, at: &At<'_>, op: Kept) -> Result<Binding, Refused> {
-        let x = self.operand(at, 0)?;
-        match op {
-            Kept::Unary(unary) => self.emit(at, Op::Unary(unary), &[x]).map(Binding::Value),
-            Kept::Elu(alpha) => {
-                let up = self.emit(at, Op::Unary(Unary::Relu), &[x])?;
-                let down = self.emit(at, Op::Clip { lo: f32::MIN, hi: 0.0 }, &[x])?;
-                let down = self.emit(at, Op::Unary(Unary::Exp), &[down])?;
-                let op = Op::Add { alpha: 1.0, beta: alpha, gamma: -alpha };
-                self.emit(at, op, &[up, down]).map(Binding::Value)
-            }
-            Kept::GeluTanh => self.gelu_tanh(at, x).map(Binding::Value),
-        }
-    }
-
-    /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, as PyTorch's exporter spells it.
-    fn gelu_tanh(&mut self, at: &At<'_>, x: ValueId) -> Result<ValueId, Refused> {
-        let square = self.emit(at, Op::Unary(Unary::Square), &[x])?;
-        let cube = self.emit(at, Op::Mul, &[square, x])?;
-        let sum = self.emit(at, Op::Add { alpha: 1.0, beta: 0.044_715, gamma: 0.0 }, &[x, cube])?;
-        let root = self.scalar(at, x, std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2);
-        let scaled = self.emit(at, Op::Mul, &[sum, root])?;
-        let tanh = self.emit(at, Op::Unary(Unary::Tanh), &[scaled])?;
-        let one = self.scalar(at, x, 1.0);
-        let gate = self.emit(at, Op::Add { alpha: 0.5, beta: 0.5, gamma: 0.0 }, &[tanh, one])?;
-        self.emit(at, Op::Mul, &[x, gate])
     }
 
     fn function(&mut self, at: &At<'_>, op: &dyn ElementWiseMiniOp) -> Result<Binding, Refused> {
@@ -103,6 +75,11 @@ impl Translator<'_> {
     }
 
     fn binary(&mut self, at: &At<'_>, op: &dyn BinMiniOp) -> Result<Binding, Refused> {
+        if let Some((comparison, swapped)) = comparison(op) {
+            let (a, b) = (self.operand(at, 0)?, self.operand(at, 1)?);
+            let inputs = if swapped { [b, a] } else { [a, b] };
+            return self.emit(at, Op::Compare(comparison), &inputs).map(Binding::Value);
+        }
         let output = dtype_of(at.node.outputs[0].fact.datum_type)?;
         for slot in 0..2 {
             if dtype_of(self.input_fact(at, slot)?.datum_type)? != output {
@@ -126,8 +103,10 @@ impl Translator<'_> {
             Op::Div
         } else if op.is::<math::Pow>() && output == DType::F32 {
             Op::Pow
-        } else if op.is::<math::Max>() || op.is::<math::Min>() {
-            return Err("minimum and maximum are supported against one constant number only".to_owned());
+        } else if op.is::<math::Max>() {
+            Op::Max
+        } else if op.is::<math::Min>() {
+            Op::Min
         } else {
             return Err(format!("'{}' of {} tensors has no translation", op.name(), output.name()));
         };
@@ -178,9 +157,21 @@ impl Translator<'_> {
     }
 }
 
+/// The comparison that an operation makes, and whether its operands change places.
+fn comparison(op: &dyn BinMiniOp) -> Option<(Comparison, bool)> {
+    let table = [
+        (op.is::<logic::CompEq>(), Comparison::Equal, false),
+        (op.is::<logic::CompLT>(), Comparison::Less, false),
+        (op.is::<logic::CompGT>(), Comparison::Less, true),
+        (op.is::<logic::CompLTE>(), Comparison::LessOrEqual, false),
+        (op.is::<logic::CompGTE>(), Comparison::LessOrEqual, true),
+    ];
+    table.into_iter().find(|(found, ..)| *found).map(|(_, comparison, swapped)| (comparison, swapped))
+}
+
 /// Functions that we have under the same meaning.
 fn simple(op: &dyn ElementWiseMiniOp) -> Option<Unary> {
-    let table: [(bool, Unary); 14] = [
+    let table: [(bool, Unary); 17] = [
         (op.is::<nn::Sigmoid>(), Unary::Sigmoid),
         (op.is::<math::Tanh>(), Unary::Tanh),
         (op.is::<math::Sin>(), Unary::Sin),
@@ -195,6 +186,9 @@ fn simple(op: &dyn ElementWiseMiniOp) -> Option<Unary> {
         (op.is::<math::Square>(), Unary::Square),
         (op.is::<nn::Silu>(), Unary::Silu),
         (op.is::<nn::GeluExact>(), Unary::Gelu),
+        (op.is::<math::Floor>(), Unary::Floor),
+        (op.is::<math::Ceil>(), Unary::Ceil),
+        (op.is::<math::RoundHalfToEven>(), Unary::Round),
     ];
     table.into_iter().find(|(found, _)| *found).map(|(_, unary)| unary)
 }

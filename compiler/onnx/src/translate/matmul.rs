@@ -20,6 +20,9 @@ impl Translator<'_> {
         if op.q_params.is_some() || !op.operating_dt.is_float() {
             return Err("integer matrix products are not imported yet; export the float model".to_owned());
         }
+        if op.axes.input_count() == 1 {
+            return self.permuted(at, op);
+        }
         let roles = roles(op)?;
         let (a_dims, b_dims) = (self.input_dims(at, 0)?, self.input_dims(at, 1)?);
         let plain = roles.batch.is_empty() && roles.rows.len() == 1 && roles.columns.len() == 1;
@@ -34,6 +37,35 @@ impl Translator<'_> {
             return self.emit(at, Op::Linear, &[a, weight]).map(Binding::Value);
         }
         self.general(at, &roles, &a_dims, &b_dims)
+    }
+
+    /// An Einstein sum of one operand: sums over the axes that the result lacks, then moves the rest.
+    fn permuted(&mut self, at: &At<'_>, op: &EinSum) -> Result<Binding, Refused> {
+        let mut x = self.operand(at, 0)?;
+        let mut order = Vec::new();
+        let mut summed = Vec::new();
+        for axis in op.axes.iter_all_axes() {
+            match (&axis.inputs[0][..], &axis.outputs[0][..]) {
+                (&[a], &[o]) => order.push((o, a)),
+                (&[a], &[]) => summed.push(a),
+                _ => return Err(format!("the Einstein sum '{}' is not supported", op.axes)),
+            }
+        }
+        order.sort_unstable();
+        summed.sort_unstable();
+        let mut perm: Vec<usize> = order.into_iter().map(|(_, a)| a).collect();
+        if !summed.is_empty() {
+            x = self.emit(at, Op::ReduceSum { axes: summed.clone() }, &[x])?;
+            perm.extend(summed);
+        }
+        if !perm.is_sorted() {
+            x = self.emit(at, Op::Transpose { perm }, &[x])?;
+        }
+        let dims = self.output_dims(at)?;
+        if self.graph.ty(x).dims != dims {
+            x = self.emit(at, Op::Reshape { dims }, &[x])?;
+        }
+        Ok(Binding::Value(x))
     }
 
     /// The right operand as `[O, K]`, if it is a constant; `outputs` is the axis of its output features.

@@ -3,10 +3,12 @@
 mod constant;
 mod conv;
 mod elementwise;
+mod kept;
 mod matmul;
 mod movement;
 mod reduce;
 mod resample;
+mod window;
 
 pub(crate) use constant::check_constants;
 
@@ -25,9 +27,6 @@ type Refused = String;
 /// ONNX operators that are never translated, with the reason.
 pub(crate) fn refusal(op: &str) -> Option<&'static str> {
     match op {
-        "ConvTranspose" => Some("not supported yet; use nearest upsampling followed by a convolution"),
-        "MaxPool" | "GlobalMaxPool" => Some("not supported yet; use a strided convolution or average pooling"),
-        "Softmax" | "LogSoftmax" | "Attention" | "MultiHeadAttention" => Some("attention is not supported yet"),
         "LSTM" | "GRU" | "RNN" => Some("recurrent layers are not supported yet"),
         "If" | "Loop" | "Scan" => Some("control flow does not compile to a static graph; unroll it before the export"),
         "TopK" | "NonZero" | "NonMaxSuppression" | "Compress" | "Unique" => {
@@ -133,6 +132,7 @@ impl<'a> Translator<'a> {
                     .map(|tensor| Binding::Constant { name: at.name.clone(), tensor: Arc::new(tensor) }),
                 None => self.translate_node(&at),
             },
+            outputs if outputs[1..].iter().all(|o| o.successors.is_empty()) => self.translate_node(&at),
             outputs => Err(format!("an operation with {} results is not supported", outputs.len())),
         };
         match result {
@@ -169,6 +169,9 @@ impl<'a> Translator<'a> {
         if let Some(op) = op.downcast_ref::<ops::cnn::Conv>() {
             return self.conv(at, op);
         }
+        if let Some(op) = op.downcast_ref::<crate::kept::Kept>() {
+            return self.kept(at, op);
+        }
         if let Some(op) = op.downcast_ref::<ops::einsum::EinSum>() {
             return self.einsum(at, op);
         }
@@ -176,6 +179,9 @@ impl<'a> Translator<'a> {
             return Ok(binding);
         }
         if let Some(binding) = self.movement(at, op)? {
+            return Ok(binding);
+        }
+        if let Some(binding) = self.window(at, op)? {
             return Ok(binding);
         }
         if let Some(binding) = self.reduction(at, op)? {
@@ -274,13 +280,13 @@ fn concrete(fact: &TypedFact) -> Result<Vec<usize>, Refused> {
 
 /// Our element type for one of tract's.
 fn dtype_of(datum: DatumType) -> Result<DType, Refused> {
-    if datum.is_quantized() || datum == DatumType::String || datum == DatumType::Bool {
+    if datum.is_quantized() || datum == DatumType::String {
         return Err(format!("has elements of {datum:?}, which the compiler does not compute with"));
     }
     if datum.is_float() {
         return Ok(DType::F32);
     }
-    if datum.is_integer() || datum.is_tdim() {
+    if datum.is_integer() || datum.is_tdim() || datum == DatumType::Bool {
         return Ok(DType::I64);
     }
     Err(format!("has elements of {datum:?}, which the compiler does not compute with"))

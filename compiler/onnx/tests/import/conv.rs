@@ -148,3 +148,54 @@ fn weights_computed_from_constants_are_left_to_the_compiler() {
     let (dims, y) = textbook(&PLAIN, x.as_f32().unwrap(), &w, &[]);
     model.expect(&[x], &dims, &y);
 }
+
+/// Scatters every input over the kernel; the output has `out` places in each direction.
+fn transposed(x: &[f32], w: &[f32], dims: [usize; 5], stride: usize, pad: usize) -> Vec<f32> {
+    let [i, o, size, k, out] = dims;
+    let mut y = vec![0.0f32; o * out * out];
+    for (n, x) in x[..i * size * size].iter().enumerate() {
+        let (ch, iy, ix) = (n / (size * size), n / size % size, n % size);
+        for tap in 0..o * k * k {
+            let (oc, ky, kx) = (tap / (k * k), tap / k % k, tap % k);
+            let (oy, ox) = ((iy * stride + ky).wrapping_sub(pad), (ix * stride + kx).wrapping_sub(pad));
+            if oy < out && ox < out {
+                y[(oc * out + oy) * out + ox] += x * w[ch * o * k * k + tap];
+            }
+        }
+    }
+    y
+}
+
+#[test]
+fn a_transposed_convolution_with_stride_padding_and_an_extra_row() {
+    let (x, w) = (tensor(&[1, 3, 4, 4], 1), noise(3 * 2 * 9, 2));
+    let model = Model::new().input("x", &[1, 3, 4, 4]).constant("w", &[3, 2, 3, 3], &w).output("y").node(
+        "ConvTranspose",
+        &["x", "w"],
+        &["y"],
+        vec![ints("strides", &[2, 2]), ints("pads", &[1, 1, 1, 1]), ints("output_padding", &[1, 1])],
+    );
+    assert_eq!(model.ops(), ["conv_transpose"]);
+    let y = transposed(x.as_f32().unwrap(), &w, [3, 2, 4, 3, 8], 2, 1);
+    model.expect(&[x], &[1, 2, 8, 8], &y);
+}
+
+#[test]
+fn a_transposed_convolution_of_one_axis_with_groups_and_bias() {
+    let (x, w, b) = (tensor(&[1, 4, 3], 1), noise(4 * 3 * 4, 2), noise(6, 3));
+    let model =
+        Model::new().input("x", &[1, 4, 3]).constant("w", &[4, 3, 4], &w).constant("b", &[6], &b).output("y").node(
+            "ConvTranspose",
+            &["x", "w", "b"],
+            &["y"],
+            vec![ints("strides", &[2]), ints("pads", &[1, 1]), int("group", 2)],
+        );
+    let mut y: Vec<f32> = (0..36).map(|i| b[i / 6]).collect();
+    for (i, at, o, k) in (0..4 * 3 * 3 * 4usize).map(|n| (n / 36, n / 12 % 3, n / 4 % 3, n % 4)) {
+        let out = (at * 2 + k).wrapping_sub(1usize);
+        if out < 6 {
+            y[(i / 2 * 3 + o) * 6 + out] += x.as_f32().unwrap()[i * 3 + at] * w[(i * 3 + o) * 4 + k];
+        }
+    }
+    model.expect(&[x], &[1, 6, 6], &y);
+}

@@ -2,6 +2,7 @@
 // Helpers of tests fail by panicking, and what they do not expect needs no list.
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
+mod attention;
 mod bad_input;
 mod build;
 mod conv;
@@ -10,6 +11,7 @@ mod flips;
 mod matmul;
 mod models;
 mod movement;
+mod networks;
 mod norms;
 mod npy;
 mod reduce;

@@ -73,3 +73,66 @@ fn group_normalisation_as_pytorch_writes_it() {
         normalised(x.as_f32().unwrap(), 12).iter().enumerate().map(|(i, v)| v * scale[i / 6] + shift[i / 6]).collect();
     model.expect(&[x], &[1, 4, 2, 3], &y);
 }
+
+#[test]
+fn norms_stay_one_operation() {
+    let (scale, shift) = (noise(4, 1), noise(4, 2));
+    let x = tensor(&[1, 4, 3], 5);
+    let run = x.as_f32().unwrap();
+    let model = |op: &str, opset: i64, factors: usize, attributes| {
+        Model::new()
+            .opset(opset)
+            .input("x", &[1, 4, 3])
+            .constant("scale", &[factors], &scale[..factors])
+            .constant("shift", &[factors], &shift[..factors])
+            .output("y")
+            .node(op, &["x", "scale", "shift"], &["y"], attributes)
+    };
+    let groups = |factor: &dyn Fn(usize) -> usize| -> Vec<f32> {
+        let n = normalised(run, 6);
+        n.iter().enumerate().map(|(i, v)| v * scale[factor(i / 3)] + shift[factor(i / 3)]).collect()
+    };
+    let attributes = || vec![int("num_groups", 2), float("epsilon", EPS)];
+    let per_group = model("GroupNormalization", 18, 2, attributes());
+    assert_eq!(per_group.ops(), ["norm"]);
+    per_group.expect(std::slice::from_ref(&x), &[1, 4, 3], &groups(&|c| c / 2));
+    let per_channel = model("GroupNormalization", 21, 4, attributes());
+    per_channel.expect(std::slice::from_ref(&x), &[1, 4, 3], &groups(&|c| c));
+    let instance = model("InstanceNormalization", 17, 4, vec![float("epsilon", EPS)]);
+    assert_eq!(instance.ops(), ["norm"]);
+    let y: Vec<f32> = normalised(run, 3).iter().enumerate().map(|(i, v)| v * scale[i / 3] + shift[i / 3]).collect();
+    instance.expect(&[x], &[1, 4, 3], &y);
+}
+
+#[test]
+fn root_mean_square_normalisation() {
+    let scale = noise(6, 1);
+    let model = Model::new().opset(23).input("x", &[1, 4, 6]).constant("scale", &[6], &scale).output("y").node(
+        "RMSNormalization",
+        &["x", "scale"],
+        &["y"],
+        vec![float("epsilon", EPS)],
+    );
+    assert_eq!(model.ops(), ["norm"]);
+    let x = tensor(&[1, 4, 6], 5);
+    let rms = |c: &[f32]| (c.iter().map(|v| v * v).sum::<f32>() / 6.0 + EPS).sqrt();
+    let y: Vec<f32> = x
+        .as_f32()
+        .unwrap()
+        .chunks(6)
+        .flat_map(|c| c.iter().zip(&scale).map(|(v, s)| v / rms(c) * s).collect::<Vec<_>>())
+        .collect();
+    model.expect(&[x], &[1, 4, 6], &y);
+}
+
+#[test]
+fn a_layer_norm_whose_statistics_are_read_is_refused() {
+    let model = Model::new()
+        .input("x", &[1, 6])
+        .constant("scale", &[6], &noise(6, 1))
+        .output("y")
+        .output("mean")
+        .named("/norm", "LayerNormalization", &["x", "scale"], &["y", "mean"], vec![]);
+    let error = model.import().unwrap_err().to_string();
+    assert!(error.contains("/norm") && error.contains("only the first"), "{error}");
+}
