@@ -14,7 +14,7 @@ from typing import get_args
 
 import torch
 
-from . import ablation, card, classifiers, data, export, latent, scoring, student, teacher
+from . import ablation, card, classifiers, data, export, latent, quantization, results, scoring, student, teacher
 from .distillation import CHUNK, PairConfig, Pairs, draw_pairs, load_pairs
 from .flow import Method, guided
 from .loop import Schedule, save_atomic
@@ -24,10 +24,10 @@ from .norm import UnifiedConfig, skipped
 from .transformer import LATENT_STUDENT, LATENT_TEACHER, VITS, MixerFlow, TransformerFlow
 
 STAGES = (
-    *("classifiers", "teacher", "guidance", "pairs", "reflow", "distill", "settle", "score", "export", "scoring"),
-    *("solvers", "ablation", "latent", "latent-export", "count"),
+    *("classifiers", "teacher", "guidance", "pairs", "reflow", "distill", "settle", "spread", "qat", "score", "export"),
+    *("scoring", "solvers", "ablation", "latent", "latent-export", "results", "count"),
 )
-PER_MODEL = ("reflow", "distill", "settle", "export")
+PER_MODEL = ("reflow", "distill", "settle", "spread", "qat", "export")
 MODELS = (*STUDENTS, *VITS)
 IMAGE = (1, 28, 28)
 
@@ -58,12 +58,13 @@ class Plan:
     guidance: float = 1.75
     students: Lengths = Lengths()
     vits: Lengths = Lengths().shortened(250, 700, 100)
+    qat: Schedule = Schedule(steps=200, lr=1e-4, warmup=10, floor=0.01, ema=0.99, seed=7)
     ablation: ablation.AblationConfig = ablation.AblationConfig()
     latent: latent.LatentPlan = latent.LatentPlan()
     guidance_trial: int = 1000
     scored: int = 10_000
     many_steps: int = 50
-    many_scored: int = 2000
+    many_scored: int = 1000
 
     def of(self, model: str) -> Lengths:
         return self.vits if model in VITS else self.students
@@ -75,6 +76,7 @@ SMOKE = Plan(
     pairs=PairConfig(count=500, steps=2, clamp=(-1.0, 1.0)),
     students=Lengths().shortened(8, 8, 3),
     vits=Lengths().shortened(6, 6, 2),
+    qat=Schedule(steps=2, lr=1e-4, warmup=1, seed=7),
     ablation=ablation.AblationConfig(
         Schedule(steps=5, lr=1e-3, warmup=2, seed=4), Schedule(steps=5, lr=1e-3, warmup=2, seed=5), 2, 200
     ),
@@ -96,6 +98,8 @@ class Run:
     out: Path
     smoke: bool
     part: tuple[int, int] = (0, 1)
+    scales: Path | None = None
+    called: str | None = None
 
     def images(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
         if self.smoke:
@@ -189,8 +193,8 @@ def new_student(run: Run, name: str) -> FlowNet | TransformerFlow:
     return TransformerFlow(replace(VITS[name], unified=UnifiedConfig(warmup=warmup)))
 
 
-def one_step_score(run: Run, model: torch.nn.Module) -> dict[str, float | int]:
-    z, label = noise_and_labels(run.plan.scored, 10)
+def one_step_score(run: Run, model: torch.nn.Module, seed: int = 10) -> dict[str, float | int]:
+    z, label = noise_and_labels(run.plan.scored, seed)
     model.eval()
     images = torch.cat([export.one_step(model, *part) for part in zip(z.split(50), label.split(50), strict=True)])
     return run.scorer().score(images, label)
@@ -212,7 +216,36 @@ def stage_settle(run: Run, name: str) -> None:
     model = student.restore(new_student(run, name), run.checkpoint("calibrated", name))
     path = run.checkpoint("settle", name)
     model = student.settle(model, run.pairs(), run.perceptual(), run.plan.of(name).settle, path)
-    run.note(f"{name}.settle", one_step_score(run, model))
+    run.note(f"{name}.settle", one_step_score(run, model) | {"parameters": parameters(model)})
+
+
+def stage_spread(run: Run, name: str) -> None:
+    """The score of one trained student on five draws of noise: how far sampling alone moves it."""
+    model = student.restore(new_student(run, name), run.checkpoint("settle", name))
+    draws = [one_step_score(run, model, seed) for seed in range(10, 15)]
+    result = {key: [min(d[key] for d in draws), max(d[key] for d in draws)] for key in ("fd", "accuracy")}
+    run.note(f"{name}.spread", result | {"draws": len(draws), "samples": draws[0]["samples"]})
+
+
+def stage_qat(run: Run, name: str) -> None:
+    """Fine-tune the folded net on the int8 grids of `--scales`, or of the largest magnitudes where none is given."""
+    if name not in STUDENTS:
+        raise SystemExit(f"qat folds norms into the convolution before them, as the U-Nets have it; {name} is none")
+    model = student.restore(new_student(run, name), run.checkpoint("settle", name)).eval()
+    quantization.fold_norms(model, quantization.conv_before)
+    plain = one_step_score(run, model)
+    if run.scales is None:
+        layers = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Conv2d)]
+        scales = quantization.largest_scales(model, layers, *student.deployed_noise(IMAGE, 200))
+    else:
+        scales = quantization.Scales.read(run.scales)
+    quantization.attach(model, scales)
+    result = {"float32": plain, "int8_grids": one_step_score(run, model)}
+    student.settle(model, run.pairs(), run.perceptual(), run.plan.qat, run.checkpoint("qat", name))
+    result["int8_grids_tuned"] = one_step_score(run, model)
+    run.note(f"{name}.qat", result)
+    quantization.detach(model)
+    export.flow_onnx(model, run.work / f"{name}.qat.onnx")
 
 
 def stage_score(run: Run) -> None:
@@ -259,16 +292,16 @@ def stage_ablation(run: Run) -> None:
         z,
         label,
     )
-    results = []
+    cells = []
     for cell in ablation.CELLS:
         known = run.work / "ablation" / f"{cell.name}.json"
         if not known.exists():
             result = ablation.run_cell(cell, bench, config, run.work / "ablation")
             known.write_text(json.dumps(result) + "\n")
-        results.append(json.loads(known.read_text()))
-        print(json.dumps(results[-1]), flush=True)
-    run.note("ablation", results)
-    print(ablation.table(results, config.several))
+        cells.append(json.loads(known.read_text()))
+        print(json.dumps(cells[-1]), flush=True)
+    run.note("ablation", cells)
+    print(ablation.table(cells, config.several))
 
 
 def stage_latent(run: Run) -> None:
@@ -300,24 +333,34 @@ def stage_latent_export(run: Run) -> None:
 def stage_export(run: Run, name: str) -> None:
     """Write the model folder and the scoring networks."""
     model = student.restore(new_student(run, name), run.checkpoint("settle", name))
-    export.model_folder(model, name, run.out / name)
+    called = run.called or name
+    folder = run.out / called
+    export.model_folder(model, called, folder)
     scores = run.noted("teacher")
-    (run.out / name / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     guide = FlowNet(TEACHER)
     card.write(
-        card.Subject(name, model.config, (parameters(model), flow_macs(model)), (parameters(guide), flow_macs(guide))),
+        card.Subject(
+            called, model.config, (parameters(model), flow_macs(model)), (parameters(guide), flow_macs(guide))
+        ),
         len(run.pairs()),
         run.plan.of(name),
         scores,
         run.noted(f"{name}.settle"),
         run.noted("classifiers"),
-        run.out / name / "README.md",
+        folder / "README.md",
     )
 
 
 def stage_scoring(run: Run) -> None:
     """The networks of the scores and the reference moments."""
     export.scoring_folder(run.nets, run.scorer().reference, run.out / "scoring")
+
+
+def stage_results(run: Run) -> None:
+    run.out.mkdir(parents=True, exist_ok=True)
+    plan = run.plan
+    (run.out / "RESULTS.md").write_text(results.page(run.work, plan.students, plan.vits, plan.ablation.several))
 
 
 def stage_count(_: Run) -> None:
@@ -367,19 +410,21 @@ def main() -> None:
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="share `pairs` out")
     parser.add_argument("--guidance", type=float, help="other guidance of the pairs")
     parser.add_argument("--steps", type=int, help="other length of the stage that is run")
+    parser.add_argument("--scales", type=Path, help="JSON of the compiler's int8 scales, for qat")
+    parser.add_argument("--as", dest="called", metavar="NAME", help="another name for the exported model")
     parser.add_argument("--smoke", action="store_true", help="synthetic data, a few steps of everything")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     plan = changed_plan(args)
     if args.smoke and args.out == Path("."):
         args.out = args.work / "models"
-    run = Run(plan, args.work, args.data, args.out, args.smoke, tuple(args.part))
+    run = Run(plan, args.work, args.data, args.out, args.smoke, tuple(args.part), args.scales, args.called)
 
     for stage in STAGES if args.stage == "all" else (args.stage,):
         action = globals()[f"stage_{stage.replace('-', '_')}"]
         started = time.monotonic()
         if stage in PER_MODEL:
-            for name in args.model or MODELS:
+            for name in args.model or (STUDENTS if stage == "qat" else MODELS):
                 action(run, name)
         else:
             action(run)

@@ -122,7 +122,7 @@ that have fixed ones are frozen at what noise at t = 0 gives.
 Frechet distance (FD, lower is better) to the 10,000 real test images in the network of `models/scoring`, and the
 share of samples that an independent classifier gives to the class asked for; labels in equal shares. Guidance
 raises the accuracy above that of real images because it avoids pictures between two classes. Printed by
-`python -m recipe score` and `python -m recipe settle --model {name}`.
+`python -m recipe score` and `python -m recipe settle`; see `models/recipe/RESULTS.md`.
 
 | | FD | class accuracy | samples |
 |---|---|---|---|

@@ -30,7 +30,6 @@ TEACHER = NetConfig(narrow=48, wide=64, sinusoids=32, embed=128, labels=11, norm
 FASHION = NetConfig(narrow=40, wide=64, sinusoids=32, embed=64)
 STUDENTS = {
     "fashion": FASHION,
-    "fashion-un": FASHION,
     "fashion-bn": replace(FASHION, norm="batch"),
     "fashion-gn": replace(FASHION, norm="group"),
     "fashion-tiny": NetConfig(narrow=24, wide=32, sinusoids=16, embed=32),

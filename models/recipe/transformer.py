@@ -1,5 +1,6 @@
 """Flow nets over the 7x7 = 49 positions of an image or a latent: a pre-norm transformer, and a mixer without softmax.
 
+Shapes are written out, with -1 for the batch alone, so that the exported graph holds no arithmetic on shapes.
 Time and label enter only as a bias of each block's hidden layer, so that at a fixed time they are constants. Every
 norm stands before linear layers (and, with Peri placement, behind one), so that one with fixed statistics folds.
 """
@@ -48,17 +49,18 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.width = heads, width
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.out = nn.Linear(width, width)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(-1, TOKENS, self.heads, self.width // self.heads).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
-        weights = torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5, 3)
-        return self.out((weights @ v).transpose(1, 2).flatten(2))
+        scale = (self.width // self.heads) ** -0.5
+        weights = torch.softmax(q @ k.transpose(2, 3) * scale, 3)
+        return self.out((weights @ v).transpose(1, 2).reshape(-1, TOKENS, self.width))
 
 
 class TransformerBlock(nn.Module):
@@ -98,10 +100,11 @@ class TransformerFlow(nn.Module):
     def forward(self, noise: Tensor, t: Tensor, label: Tensor) -> Tensor:
         s = self.embedding(t, label)
         x = F.pixel_unshuffle(noise, self.config.patch) if self.config.patch > 1 else noise
-        x = self.patches(x.flatten(2).transpose(1, 2)) + self.position
+        features = self.patches.in_features
+        x = self.patches(x.reshape(-1, features, TOKENS).transpose(1, 2)) + self.position
         for block in self.blocks:
             x = block(x, s)
-        x = self.head(self.norm(x)).transpose(1, 2).unflatten(2, (7, 7))
+        x = self.head(self.norm(x)).transpose(1, 2).reshape(-1, features, 7, 7)
         return F.pixel_shuffle(x, self.config.patch) if self.config.patch > 1 else x
 
 
@@ -123,8 +126,9 @@ class MixerBlock(nn.Module):
         self.second = nn.Conv2d(config.ratio * width, width, 1)
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
-        mixed = F.silu(self.mix(self.value(self.mix_in(x)).flatten(2))).unflatten(2, (7, 7))
-        x = x + self.out(mixed)
+        width = self.value.out_channels
+        mixed = F.silu(self.mix(self.value(self.mix_in(x)).reshape(-1, width, TOKENS)))
+        x = x + self.out(mixed.reshape(-1, width, 7, 7))
         hidden = F.silu(self.first(self.mlp_in(x)) + self.dense(s)[:, :, None, None])
         return x + self.second(hidden)
 
