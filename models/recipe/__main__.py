@@ -19,7 +19,7 @@ from .distillation import CHUNK, PairConfig, Pairs, draw_pairs, load_pairs
 from .flow import Method, guided
 from .loop import Schedule, save_atomic
 from .losses import image_distance
-from .nets import NULL_LABEL, STUDENTS, TEACHER, FlowNet, flow_macs, parameters
+from .nets import NULL_LABEL, STUDENTS, TEACHER, FlowNet, flow_macs, macs, parameters
 from .norm import UnifiedConfig, skipped
 from .transformer import LATENT_STUDENT, LATENT_TEACHER, VITS, MixerFlow, TransformerFlow
 
@@ -259,7 +259,7 @@ def stage_score(run: Run) -> None:
     for name, steps, guidance, samples in (
         ("teacher_one_euler", 1, 1.0, count),
         ("teacher_one_euler_guided", 1, plan.guidance, count),
-        ("teacher_unguided", plan.pairs.steps, 1.0, count),
+        ("teacher_unguided", plan.pairs.steps, 1.0, plan.many_scored),
         ("teacher_many", plan.many_steps, plan.guidance, plan.many_scored),
         ("teacher_many_unguided", plan.many_steps, 1.0, plan.many_scored),
     ):
@@ -327,7 +327,22 @@ def stage_latent(run: Run) -> None:
 
 
 def stage_latent_export(run: Run) -> None:
-    export.latent_folder(latent.generator(run.work / "latent", run.plan.latent), run.out / "fashion-latent")
+    plan, folder = run.plan.latent, run.out / "fashion-latent"
+    model = latent.generator(run.work / "latent", plan)
+    export.latent_folder(model, folder)
+    guide, decoder = TransformerFlow(LATENT_TEACHER), model.decoder
+    card.write_latent(
+        folder.name,
+        (
+            (parameters(model.flow), flow_macs(model.flow, latent.LATENT)),
+            (parameters(decoder), macs(decoder, torch.zeros(1, *latent.LATENT))),
+            (parameters(guide), flow_macs(guide, latent.LATENT)),
+        ),
+        tuple(s.steps for s in (plan.autoencoder, plan.teacher, plan.reflow, plan.distill, plan.settle)),
+        len(load_pairs(run.work / "latent" / "pairs")),
+        run.noted("latent"),
+        folder / "README.md",
+    )
 
 
 def stage_export(run: Run, name: str) -> None:

@@ -87,6 +87,16 @@ class Autoencoder(nn.Module):
         return torch.cat([self.decoder(part) for part in latents.split(batch)])
 
 
+@torch.no_grad()
+def measure(model: Autoencoder, images: Tensor) -> None:
+    """Set the statistics of every norm, and the mean and deviation of the latent, from images."""
+    recalibrate(model.encoder, images)
+    raw = model.encoder(images)[0]
+    model.decoder.mean.copy_(raw.mean((0, 2, 3), keepdim=True))
+    model.decoder.deviation.copy_(raw.std((0, 2, 3), keepdim=True))
+    recalibrate(model.decoder, model.encode(images))
+
+
 def fit(path: Path, images: Tensor, distance: Distance, schedule: Schedule) -> Autoencoder:
     """Train, measure every norm and the latent law, and keep the result beside the checkpoint."""
     finished = path.with_suffix(".measured.pt")
@@ -103,14 +113,7 @@ def fit(path: Path, images: Tensor, distance: Distance, schedule: Schedule) -> A
         return distance(model.decoder(latent), x) + model.config.kl * kl
 
     model.load_state_dict(train("autoencoder", model, schedule, path, loss_of))
-    model.eval()
-    some = images[:2000]
-    recalibrate(model.encoder, some)
-    with torch.no_grad():
-        raw = model.encoder(some)[0]
-    model.decoder.mean.copy_(raw.mean((0, 2, 3), keepdim=True))
-    model.decoder.deviation.copy_(raw.std((0, 2, 3), keepdim=True))
-    recalibrate(model.decoder, model.encode(some))
+    measure(model.eval(), images[:2000])
     save_atomic({"ema": model.state_dict()}, finished)
     return load(finished)
 

@@ -67,6 +67,22 @@ def teacher_rows(scores: dict[str, Score]) -> list[str]:
     return [row(title(score), score) for score in scores.values()]
 
 
+LIMITS = """## Limits
+
+It is an example for a compiler, trained for minutes: fine textures and prints are blurred, rare kinds of bag and
+sandal are missing, and t-shirt, shirt, pullover and coat run into one another as they do in the data set.
+
+## Data and licence
+
+Trained on Fashion-MNIST (Xiao, Rasul, Vollgraf; Zalando SE), which is under the MIT licence. The weights are under
+MIT OR Apache-2.0, like the rest of this repository.
+"""
+MEASURE = """Frechet distance (FD, lower is better) to the 10,000 real test images in the network of `models/scoring`, and the
+share of samples that an independent classifier gives to the class asked for; labels in equal shares. Guidance
+raises the accuracy above that of real images because it avoids pictures between two classes."""
+CLASSES = "Classes 0 to 9: t-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle-boot."
+
+
 def write(
     subject: Subject,
     pair_count: int,
@@ -106,7 +122,7 @@ Draws a 28x28 grey picture of a chosen garment from noise in one step: x = z + v
 Time ({subject.config.sinusoids} sinusoids) and label enter every block as one bias per channel; with the time fixed at 0
 both paths are constants per class.
 
-Classes 0 to 9: t-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle-boot.
+{CLASSES}
 
 ## Training
 
@@ -119,10 +135,8 @@ that have fixed ones are frozen at what noise at t = 0 gives.
 
 ## Scores
 
-Frechet distance (FD, lower is better) to the 10,000 real test images in the network of `models/scoring`, and the
-share of samples that an independent classifier gives to the class asked for; labels in equal shares. Guidance
-raises the accuracy above that of real images because it avoids pictures between two classes. Printed by
-`python -m recipe score` and `python -m recipe settle`; see `models/recipe/RESULTS.md`.
+{MEASURE} Printed by
+`python -m recipe score` and `python -m recipe settle`; all results: `models/RESULTS.md`.
 
 | | FD | class accuracy | samples |
 |---|---|---|---|
@@ -131,14 +145,67 @@ raises the accuracy above that of real images because it avoids pictures between
 <!-- scores:begin -->
 <!-- scores:end -->
 
-## Limits
+{LIMITS}"""
+    )
 
-It is an example for a compiler, trained for minutes: fine textures and prints are blurred, rare kinds of bag and
-sandal are missing, and t-shirt, shirt, pullover and coat run into one another as they do in the data set.
 
-## Data and licence
+def write_latent(
+    name: str,
+    sizes: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
+    steps: tuple[int, int, int, int, int],
+    pair_count: int,
+    scores: dict[str, Score],
+    path: Path,
+) -> None:
+    """`sizes` of the mixer, the decoder and the teacher; `steps` of autoencoder, teacher and the student's stages."""
+    mixer, decoder, guide = (f"{p:,} parameters, {m / 1e6:.1f} million multiply-accumulates" for p, m in sizes)
+    teacher = scores["teacher"]
+    table = "\n".join(
+        [
+            row("autoencoder, real test images", scores["reconstruction"]),
+            row(f"teacher, {teacher['steps']} Euler steps, guidance {teacher['guidance']}", teacher),
+            row("**this network, one step, float32 in PyTorch**", scores["student"]),
+        ]
+    )
+    path.write_text(
+        f"""# {name}
 
-Trained on Fashion-MNIST (Xiao, Rasul, Vollgraf; Zalando SE), which is under the MIT licence. The weights are under
-MIT OR Apache-2.0, like the rest of this repository.
-"""
+Draws a 28x28 grey picture of a chosen garment from 196 numbers of noise in one step, decoder included:
+image = decode(z + v(z, 0, label)).
+
+![Ten classes, one row each; one step](sheet.png)
+
+| file | what it is |
+|---|---|
+| `{name}.onnx` | the whole generator: `noise` [1,4,7,7], `t` [1], `label` [1] -> `image` [1,1,28,28] in about [0, 1] (opset 17, batch 1) |
+| `model.toml` | what the ONNX file cannot say; int8 with `flowlet quantize {name}.onnx --noise noise -o {name}.flq` |
+| `golden/` | sixteen inputs and the images that PyTorch computes for them |
+
+## Network
+
+The flow is a pre-norm mixer of convolutions at 7x7 ({mixer}); the decoder doubles
+twice, the second time by pixel-shuffle ({decoder}). Every norm is a Unified
+Normalization (ACM MM 2022) before a 1x1 convolution or behind a convolution and folds into it, so that none is left after
+compiling; time and label are constants per class in the hidden layers' biases.
+
+{CLASSES}
+
+## Training
+
+`python -m recipe latent`. An autoencoder with latents [4,7,7] ({steps[0]} batches of 64: pseudo-Huber, distance in a small
+classifier, small KL). A teacher in its latent space, a LayerNorm transformer ({guide}),
+learns a class-conditional rectified flow ({steps[1]} batches of 128) and draws {pair_count:,} pairs. The student learns them as a
+flow ({steps[2]} batches of 64), then at t = 0 only ({steps[3]}), compared in the latent and after the fixed decoder, and settles with
+frozen norms ({steps[4]}).
+
+## Scores
+
+{MEASURE}
+Printed by `python -m recipe latent`.
+
+| | FD | class accuracy | samples |
+|---|---|---|---|
+{table}
+
+{LIMITS}"""
     )

@@ -120,8 +120,9 @@ output = "image"
 pixel_range = [-1.0, 1.0]
 output_range = [0.0, 1.0]
 """
-# The step x = z + v and the map to pixels lie in the graph already, before and behind the decoder.
 WHOLE = """
+# The step x = z + v and the map to pixels lie in the graph already, before and behind the decoder: there is no [flow],
+# and `flowlet quantize` is told which input reads noise by `--noise noise`.
 [set]
 t = 0.0
 """

@@ -7,6 +7,7 @@ is one graph from latent noise to pixels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,14 +63,20 @@ LATENT_SMOKE = LatentPlan(
 
 
 class LatentGenerator(nn.Module):
-    """image [n, 1, 28, 28], data in [0, 1] = (decode(z + v(z, t, label)) + 1) / 2 for noise z [n, 4, 7, 7]; t is 0."""
+    """image [n, 1, 28, 28], data in [0, 1], = decode(z + v(z, t, label)) for noise z [n, 4, 7, 7]; t is 0.
+
+    The map from [-1, 1] to [0, 1] lies in the decoder's last convolution.
+    """
 
     def __init__(self, flow: nn.Module, decoder: Decoder) -> None:
         super().__init__()
-        self.flow, self.decoder = flow, decoder
+        self.flow, self.decoder = flow, copy.deepcopy(decoder)
+        with torch.no_grad():
+            self.decoder.head.weight.mul_(0.5)
+            self.decoder.head.bias.mul_(0.5).add_(0.5)
 
     def forward(self, noise: Tensor, t: Tensor, label: Tensor) -> Tensor:
-        return 0.5 * self.decoder(noise + self.flow(noise, t, label)) + 0.5
+        return self.decoder(noise + self.flow(noise, t, label))
 
 
 def fit_teacher(path: Path, latents: Tensor, labels: Tensor, schedule: Schedule) -> TransformerFlow:

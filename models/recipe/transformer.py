@@ -1,4 +1,5 @@
-"""Flow nets over the 7x7 = 49 positions of an image or a latent: a pre-norm transformer, and a mixer without softmax.
+"""Flow nets over the 7x7 = 49 positions of an image or a latent: a pre-norm transformer, and a pre-norm mixer of
+convolutions alone, every operation of which has an int8 kernel.
 
 Shapes are written out, with -1 for the batch alone, so that the exported graph holds no arithmetic on shapes.
 Time and label enter only as a bias of each block's hidden layer, so that at a fixed time they are constants. Every
@@ -109,39 +110,39 @@ class TransformerFlow(nn.Module):
 
 
 class MixerBlock(nn.Module):
-    """x + out(silu(mix(value(N(x))))), then x + second(silu(first(N(x)) + dense(s))), on images [n, width, 7, 7].
+    """x + out(silu(mix(silu(value(N(x)))))), then x + second(silu(first(N(x)) + dense(s))), on [n, width, 7, 7].
 
-    `mix` is one learned [49, 49] matrix over positions. A norm directly before it could not fold, because its scale
-    lies along the axis that the matrix does not touch; before `value`, a 1x1 convolution, it folds.
+    `mix` is the only layer that sees neighbours, a 3x3 convolution between 1x1 ones. A norm directly before it could
+    not fold, because its shift would have to reach the zero padding; before `value` it folds.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        make, width = norm_maker(config.norm, config.unified), config.width
+        make, width, narrow = norm_maker(config.norm, config.unified), config.width, config.width // 2
         self.mix_in, self.mlp_in = make(width), make(width)
-        self.value, self.out = nn.Conv2d(width, width, 1), nn.Conv2d(width, width, 1)
-        self.mix = nn.Linear(TOKENS, TOKENS)
+        self.value, self.out = nn.Conv2d(width, narrow, 1), nn.Conv2d(narrow, width, 1)
+        self.mix = nn.Conv2d(narrow, narrow, 3, 1, 1)
         self.first = nn.Conv2d(width, config.ratio * width, 1)
         self.dense = nn.Linear(config.embed, config.ratio * width)
         self.second = nn.Conv2d(config.ratio * width, width, 1)
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
-        width = self.value.out_channels
-        mixed = F.silu(self.mix(self.value(self.mix_in(x)).reshape(-1, width, TOKENS)))
-        x = x + self.out(mixed.reshape(-1, width, 7, 7))
+        x = x + self.out(F.silu(self.mix(F.silu(self.value(self.mix_in(x))))))
         hidden = F.silu(self.first(self.mlp_in(x)) + self.dense(s)[:, :, None, None])
         return x + self.second(hidden)
 
 
 class MixerFlow(nn.Module):
-    """velocity = net(noise [n, channels, 7, 7], t [n], label [n]); `patch` and `heads` are not used."""
+    """velocity = net(noise [n, channels, 7, 7], t [n], label [n]); `patch` and `heads` are not used.
+
+    Positions differ by their distance to the zero padding, so that no table of positions is added.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
         self.embedding = config.embedding()
-        self.stem = nn.Conv2d(config.channels, config.width, 1)
-        self.position = nn.Parameter(0.02 * torch.randn(1, config.width, 7, 7))
+        self.stem = nn.Conv2d(config.channels, config.width, 3, 1, 1)
         self.blocks = nn.ModuleList(MixerBlock(config) for _ in range(config.blocks))
         self.norm = norm_maker(config.norm, config.unified)(config.width)
         self.head = nn.Conv2d(config.width, config.channels, 1)
@@ -150,7 +151,7 @@ class MixerFlow(nn.Module):
 
     def forward(self, noise: Tensor, t: Tensor, label: Tensor) -> Tensor:
         s = self.embedding(t, label)
-        x = self.stem(noise) + self.position
+        x = self.stem(noise)
         for block in self.blocks:
             x = block(x, s)
         return self.head(self.norm(x))

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from recipe.autoencoder import LATENT, Autoencoder, AutoencoderConfig, measure
+from recipe.latent import LatentGenerator
 from recipe.norm import FixedNorm, norms, recalibrate
 from recipe.transformer import LATENT_STUDENT, VITS, MixerFlow, TransformerFlow
 
@@ -73,3 +75,21 @@ def test_every_norm_of_the_mixer_folds() -> None:
     model.norm = nn.Identity()
     assert not norms(model)
     assert torch.allclose(model(*inputs), want, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_generator_is_the_decoded_step_in_unit_range() -> None:
+    torch.manual_seed(0)
+    flow, coder = MixerFlow(replace(LATENT_STUDENT, blocks=1)).eval(), Autoencoder(AutoencoderConfig()).eval()
+    z = torch.randn(3, *LATENT)
+    want = 0.5 * coder.decoder(z + flow(z, *INPUTS)) + 0.5
+    assert torch.allclose(LatentGenerator(flow, coder.decoder)(z, *INPUTS), want, atol=1e-5)
+
+
+def test_latents_have_mean_zero_and_deviation_one() -> None:
+    images = torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    model = Autoencoder(AutoencoderConfig()).eval()
+    measure(model, images)
+    latents = model.encode(images)
+    assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(4), atol=1e-3)
+    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(4), atol=1e-3)
