@@ -439,8 +439,9 @@ def main() -> None:
         action = globals()[f"stage_{stage.replace('-', '_')}"]
         started = time.monotonic()
         if stage in PER_MODEL:
-            for name in args.model or (STUDENTS if stage == "qat" else MODELS):
-                action(run, name)
+            for name in args.model or MODELS:
+                if stage != "qat" or name in STUDENTS or args.stage != "all":
+                    action(run, name)
         else:
             action(run)
         print(f"{stage}: {(time.monotonic() - started) / 60:.1f} min", flush=True)
