@@ -47,9 +47,44 @@ pub const TARGETS: &[Target] = &[
         name: Cow::Borrowed("qemu-mps2-an386"),
         triple: Some(Cow::Borrowed("thumbv7em-none-eabihf")),
         arch: Some(Cow::Borrowed("arm")),
+        isa: Isa::ArmDsp,
+        features: &["arm_dsp"],
         weights_section: WEIGHTS_SECTION,
         flash_bytes: Some(1024 * 1024),
         ram_bytes: Some(256 * 1024),
+        ..SCALAR
+    },
+    Target {
+        name: Cow::Borrowed("qemu-mps2-an500"),
+        triple: Some(Cow::Borrowed("thumbv7em-none-eabihf")),
+        arch: Some(Cow::Borrowed("arm")),
+        isa: Isa::ArmDsp,
+        features: &["arm_dsp"],
+        weights_section: WEIGHTS_SECTION,
+        flash_bytes: Some(2048 * 1024),
+        ram_bytes: Some(512 * 1024),
+        ..SCALAR
+    },
+    Target {
+        name: Cow::Borrowed("qemu-mps2-an505"),
+        triple: Some(Cow::Borrowed("thumbv8m.main-none-eabihf")),
+        arch: Some(Cow::Borrowed("arm")),
+        isa: Isa::ArmDsp,
+        features: &["arm_dsp"],
+        weights_section: WEIGHTS_SECTION,
+        flash_bytes: Some(2048 * 1024),
+        ram_bytes: Some(512 * 1024),
+        ..SCALAR
+    },
+    Target {
+        name: Cow::Borrowed("qemu-mps3-an547"),
+        triple: Some(Cow::Borrowed("thumbv8m.main-none-eabihf")),
+        arch: Some(Cow::Borrowed("arm")),
+        isa: Isa::ArmMve,
+        features: &["arm_mve"],
+        weights_section: WEIGHTS_SECTION,
+        flash_bytes: Some(512 * 1024),
+        ram_bytes: Some(512 * 1024),
         ..SCALAR
     },
     Target {

@@ -335,7 +335,9 @@ fn epilogue(out: &mut String, e: &EpilogueKernel, other: &str) {
 
 fn packing(out: &mut String, packing: Packing) {
     match packing {
-        Packing::Ohwi => lines!(out, "    packing: plan::Packing::Ohwi,"),
+        Packing::Ohwi | Packing::DspPairs | Packing::DspDepthwise => {
+            lines!(out, "    packing: plan::Packing::{packing:?},");
+        }
         Packing::Panels(Panels { isa, nr, kr, run }) => {
             let run = match run {
                 Run::Filter => "Filter",

@@ -235,9 +235,7 @@ impl Kernel {
     /// Bytes of scratch that the step needs, for an input of `channels` channels.
     pub(super) fn scratch_bytes(&self, channels: u16) -> usize {
         match self {
-            Kernel::Conv(conv) => {
-                scratch_bytes(conv.packing, conv.kernel, usize::from(channels) / usize::from(conv.groups.max(1)))
-            }
+            Kernel::Conv(conv) => scratch_bytes(conv.packing, conv.kernel, channels.into()),
             Kernel::ConvTranspose(conv) => {
                 let phase = [conv.kernel[0].div_ceil(conv.stride[0]), conv.kernel[1].div_ceil(conv.stride[1])];
                 scratch_bytes(conv.packing, phase, channels.into())

@@ -1,6 +1,6 @@
 //! The target's packing: which order of weights the best kernel for a layer reads.
 
-use flowlet_kernels::conv::pack;
+use flowlet_kernels::conv::{DSP_ROWS_OF_4, DSP_ROWS_OF_5, pack};
 use flowlet_plan::{ConvTranspose, DType, Epilogue, Isa, Packing, RowKey, Slot};
 
 /// The layer as far as the choice of a kernel depends on it.
@@ -27,15 +27,13 @@ impl Layer {
 /// The packing that the instruction set's kernel for this layer reads; the portable one where it has none.
 pub(super) fn choose(isa: Isa, layer: &Layer) -> Packing {
     match isa {
-        Isa::Scalar
-        | Isa::ArmDsp
-        | Isa::ArmMve
-        | Isa::Neon
-        | Isa::NeonDot
-        | Isa::NeonI8mm
-        | Isa::Avx2
-        | Isa::Avx512Vnni => {
-            let _ = layer.is_depthwise() || layer.pixels == 0;
+        Isa::ArmDsp if layer.is_depthwise() => Packing::DspDepthwise,
+        Isa::ArmDsp if layer.groups > 1 => Packing::Ohwi,
+        // A tile of four pixels is worth filling from three on.
+        Isa::ArmDsp if layer.pixels > 2 => Packing::DspPairs,
+        Isa::ArmDsp if layer.outputs.is_multiple_of(5) && !layer.outputs.is_multiple_of(4) => DSP_ROWS_OF_5,
+        Isa::ArmDsp => DSP_ROWS_OF_4,
+        Isa::Scalar | Isa::ArmMve | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm | Isa::Avx2 | Isa::Avx512Vnni => {
             Packing::Ohwi
         }
     }

@@ -104,7 +104,7 @@ pub(crate) fn conv<'m>(
     arena: usize,
     limit: Limit,
 ) -> Option<Conv<'m>> {
-    let depthwise = matches!(packing, Packing::Depthwise { .. });
+    let depthwise = packing.is_depthwise();
     let kernel = random.pick(&[[1, 1], [1, 1], [3, 3], [3, 3], [1, 3], [1, 5], [3, 1], [5, 5], [2, 2], [4, 4]]);
     let (mut output, mut input) = ([1u16; 3], [1u16; 3]);
     let (mut stride, mut pad, mut dilation) = ([1u8; 2], [0u8; 2], [1u8; 2]);
@@ -122,8 +122,8 @@ pub(crate) fn conv<'m>(
     }
     let groups = match packing {
         Packing::Ohwi => random.pick(&[1, 1, 1, 2, 3]),
-        Packing::Panels(_) => 1,
-        Packing::Depthwise { .. } => random.pick(CHANNELS),
+        Packing::Panels(_) | Packing::DspPairs => 1,
+        Packing::Depthwise { .. } | Packing::DspDepthwise => random.pick(CHANNELS),
     };
     input[2] = if depthwise { groups } else { groups * random.pick(CHANNELS) };
     output[2] = if depthwise { groups } else { groups * random.pick(CHANNELS) };

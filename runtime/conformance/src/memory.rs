@@ -6,6 +6,8 @@ use crate::random::Random;
 
 /// Bytes of each arena.
 pub const ARENA_BYTES: usize = 24 * 1024;
+/// Alignment in bytes of every constant.
+const ALIGNMENT: usize = 16;
 /// Bytes of constants.
 pub const CONSTANT_BYTES: usize = 40 * 1024;
 
@@ -75,11 +77,14 @@ impl Places {
     }
 }
 
-/// Takes `n` bytes from the front of `rest`, or nothing if it is too short.
+/// Takes `n` bytes from the front of `rest`, aligned as the constants of a lowered model are, or nothing if it is too
+/// short.
 pub(crate) fn take<'m>(rest: &mut &'m mut [u8], n: usize) -> Option<&'m mut [u8]> {
-    if rest.len() < n {
+    let skip = rest.as_ptr().align_offset(ALIGNMENT);
+    if rest.len() < n.checked_add(skip)? {
         return None;
     }
+    *rest = core::mem::take(rest).split_at_mut(skip).1;
     let (front, back) = core::mem::take(rest).split_at_mut(n);
     *rest = back;
     Some(front)

@@ -2,13 +2,13 @@
 
 mod random;
 
-use random::Random;
 use flowlet_kernels::add::{Term, add_params, sum};
 use flowlet_kernels::plan::{AddParams, Quant};
 use flowlet_kernels::port::{dequantise, quantise};
 use flowlet_kernels::requant::{accumulator_bound, choose, multiplier, requantise, saturate};
 use flowlet_kernels::round::ties_even;
 use flowlet_kernels::table::{lookup, tabulate};
+use random::Random;
 
 const PAIRS: u32 = if cfg!(miri) { 200 } else { 200_000 };
 

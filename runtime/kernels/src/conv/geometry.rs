@@ -44,14 +44,17 @@ impl Geometry {
     #[inline(always)]
     pub const fn of_phase(step: &ConvTranspose<'_>, phase: [u8; 2]) -> Geometry {
         let kernel = step.phase_kernel(phase);
-        let size = [step.output.height as i32, step.output.width as i32];
+        let size = [step.output.height as u32, step.output.width as u32];
         let (mut pixels, mut origin, mut first, mut stride) = ([0; 2], [0; 2], [0; 2], [0; 2]);
         let mut axis = 0;
         while axis < 2 {
-            let (s, pad, r) = (step.stride[axis] as i32, step.pad[axis] as i32, phase[axis] as i32);
+            let (s, pad, r) = (step.stride[axis] as u32, step.pad[axis] as u32, phase[axis] as u32);
+            if s == 0 {
+                break;
+            }
             // The first output place with (place + pad) mod s = r, and the input place that kernel place r reads there.
-            let place = (r - pad).rem_euclid(s);
-            origin[axis] = (place + pad - r) / s - (kernel[axis] as i32 - 1);
+            let place = (r + s - pad % s) % s;
+            origin[axis] = ((place + pad - r) / s) as i32 - (kernel[axis] as i32 - 1);
             pixels[axis] = if place < size[axis] { ((size[axis] - 1 - place) / s + 1) as usize } else { 0 };
             first[axis] = place as usize;
             stride[axis] = s as usize;
@@ -82,7 +85,8 @@ impl Geometry {
             let (kernel, dilation) = (self.kernel[axis], self.dilation[axis]);
             let origin = self.origin[axis] + at as i32 * self.stride[axis];
             let size = (size as i32) << self.upsample_shift;
-            let inside = |room: i32| if dilation == 1 { room } else { (room + dilation - 1) / dilation };
+            // A dilation of zero is no plan's; it must not leave a panic in firmware.
+            let inside = |room: i32| (room + dilation - 1).checked_div(dilation).unwrap_or(0);
             let low = inside((-origin).max(0)).min(kernel);
             let high = inside((size - origin).max(0)).min(kernel).max(low);
             (origin, [low, high])

@@ -5,6 +5,8 @@
 //! zero point, then the law of [`crate::requant`], then the sum of [`crate::add`] with the residual, then the table.
 //! Bit-exact in every packing.
 
+#[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
+mod arm_dsp;
 pub mod epilogue;
 pub mod geometry;
 pub mod pack;
@@ -14,9 +16,9 @@ pub mod scalar;
 pub mod x86_avx2;
 
 use crate::isa::is_available;
-#[cfg(all(feature = "std", target_arch = "x86_64"))]
-use crate::plan::Isa;
-use crate::plan::{Conv, ConvTranspose, Packing};
+use crate::plan::{Conv, ConvTranspose, Isa, Packing, Panels, Run};
+#[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
+use epilogue::bias_row;
 use epilogue::clamp_row;
 
 /// Runs the step with bias row `row`, the last one if there are fewer. The residual may be the same place as the
@@ -27,6 +29,7 @@ use epilogue::clamp_row;
 /// for kernels that are not here ([`is_readable`]). With a constant step and an arena of constant size both tests are
 /// made at compile time on microcontrollers.
 #[inline(always)]
+#[allow(unreachable_patterns)] // which kernels are here depends on the build
 pub fn run(arena: &mut [i8], step: &Conv<'_>, row: usize) {
     assert!(step.fits(arena.len()), "the convolution does not fit the arena");
     let row = clamp_row(&step.epilogue, row);
@@ -38,7 +41,14 @@ pub fn run(arena: &mut [i8], step: &Conv<'_>, row: usize) {
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
             Packing::Ohwi if is_available(Isa::Avx2) => x86_avx2::run(arena, step, row),
             Packing::Ohwi => scalar::run(arena, step, row),
-            Packing::Panels(_) | Packing::Depthwise { .. } => not_here(step.packing),
+            #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
+            Packing::DspPairs | Packing::DspDepthwise | DSP_ROWS_OF_4 | DSP_ROWS_OF_5 => {
+                assert!(arm_dsp::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
+                arm_dsp::run(arena, step, bias_row(&step.epilogue, row));
+            }
+            Packing::Panels(_) | Packing::Depthwise { .. } | Packing::DspPairs | Packing::DspDepthwise => {
+                not_here(step.packing)
+            }
         }
     }
 }
@@ -48,15 +58,26 @@ pub fn run(arena: &mut [i8], step: &Conv<'_>, row: usize) {
 /// # Panics
 /// As [`run`].
 #[inline(always)]
+#[allow(unreachable_patterns)]
 pub fn run_transpose(arena: &mut [i8], step: &ConvTranspose<'_>, row: usize) {
     assert!(step.fits(arena.len()), "the transposed convolution does not fit the arena");
     let last = step.rows() - 1;
     let row = if row < last { row } else { last };
     let arena = arena.as_mut_ptr();
-    match step.packing {
-        // SAFETY: the assertion is the callee's condition, and the row is clamped to the bank.
-        Packing::Ohwi => unsafe { scalar::run_transpose(arena, step, row) },
-        Packing::Panels(_) | Packing::Depthwise { .. } => not_here(step.packing),
+    // SAFETY: the assertion is the callees' condition, the row is clamped to the bank, and each arm asks whether its
+    // instructions are here.
+    unsafe {
+        match step.packing {
+            Packing::Ohwi => scalar::run_transpose(arena, step, row),
+            #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
+            Packing::DspPairs | DSP_ROWS_OF_4 | DSP_ROWS_OF_5 => {
+                assert!(arm_dsp::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
+                arm_dsp::run_transpose(arena, step, bias_row(&step.epilogue, row * step.phases()));
+            }
+            Packing::Panels(_) | Packing::Depthwise { .. } | Packing::DspPairs | Packing::DspDepthwise => {
+                not_here(step.packing)
+            }
+        }
     }
 }
 
@@ -67,7 +88,13 @@ pub fn is_readable(packing: Packing) -> bool {
 }
 
 /// Every packing that some kernel reads, in some build.
-pub const PACKINGS: &[Packing] = &[Packing::Ohwi];
+pub const PACKINGS: &[Packing] =
+    &[Packing::Ohwi, Packing::DspPairs, DSP_ROWS_OF_4, DSP_ROWS_OF_5, Packing::DspDepthwise];
+
+/// Cortex-M DSP, few pixels: panels of four output channels.
+pub const DSP_ROWS_OF_4: Packing = Packing::Panels(Panels { isa: Isa::ArmDsp, nr: 4, kr: 4, run: Run::Filter });
+/// Cortex-M DSP, few pixels: panels of five, where five divides the output channels and four does not.
+pub const DSP_ROWS_OF_5: Packing = Packing::Panels(Panels { isa: Isa::ArmDsp, nr: 5, kr: 4, run: Run::Filter });
 
 #[cold]
 fn not_here(packing: Packing) -> ! {

@@ -18,7 +18,11 @@ pub fn pack(packing: Packing, filters: &[u8], outputs: usize, kernel: [u8; 2], i
             for kx in 0..columns {
                 for i in 0..inputs {
                     if let Some(weight) = weights.next() {
-                        into[packing.index(kernel, inputs, [o, ky, kx, i])] = *weight;
+                        let place = packing.index(kernel, inputs, [o, ky, kx, i]);
+                        into[place] = *weight;
+                        if packing.width() == 2 {
+                            into[place + 1] = if *weight < 0x80 { 0 } else { 0xff };
+                        }
                     }
                 }
             }

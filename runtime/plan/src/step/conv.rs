@@ -59,7 +59,7 @@ impl Conv<'_> {
     /// Bytes of scratch that the packing's kernel needs.
     #[inline(always)]
     pub const fn scratch_bytes(&self) -> usize {
-        scratch_bytes(self.packing, self.kernel, self.inputs_per_group())
+        scratch_bytes(self.packing, self.kernel, self.input.channels as usize)
     }
 
     /// Whether every slot is inside the arena, the geometry is consistent and every constant has its length.
@@ -90,8 +90,10 @@ impl Conv<'_> {
         let outputs = output.channels as usize;
         let grouped = match self.packing {
             Packing::Ohwi => true,
-            Packing::Panels(_) => self.groups == 1,
-            Packing::Depthwise { .. } => self.groups == input.channels && self.groups == output.channels,
+            Packing::Panels(_) | Packing::DspPairs => self.groups == 1,
+            Packing::Depthwise { .. } | Packing::DspDepthwise => {
+                self.groups == input.channels && self.groups == output.channels
+            }
         };
         grouped
             && self.weights.len() == self.packing.bytes(outputs, self.kernel, self.inputs_per_group())
@@ -147,7 +149,10 @@ impl ConvTranspose<'_> {
     /// Number of rows in the bias bank, each with a part for every phase.
     #[inline(always)]
     pub const fn rows(&self) -> usize {
-        self.epilogue.rows() / self.phases()
+        match self.epilogue.rows().checked_div(self.phases()) {
+            Some(rows) => rows,
+            None => 0,
+        }
     }
 
     /// First byte of the weights of phase `(r, c)`.
@@ -191,10 +196,6 @@ impl ConvTranspose<'_> {
     pub const fn fits(&self, arena_bytes: usize) -> bool {
         let (input, output) = (&self.input, &self.output);
         let outputs = output.channels as usize;
-        let packed = match self.packing {
-            Packing::Ohwi | Packing::Panels(_) => true,
-            Packing::Depthwise { .. } => false,
-        };
         input.fits(arena_bytes)
             && output.fits(arena_bytes)
             && input.dtype as u8 == DType::S8 as u8
@@ -203,7 +204,7 @@ impl ConvTranspose<'_> {
             && self.kernel[1] > 0
             && self.stride[0] > 0
             && self.stride[1] > 0
-            && packed
+            && !self.packing.is_depthwise()
             && self.packing.is_sane()
             && self.weights.len() == self.weight_bytes()
             && self.epilogue.fits(output, self.packing.padded_outputs(outputs), arena_bytes)
@@ -214,18 +215,22 @@ impl ConvTranspose<'_> {
 
 #[inline(always)]
 const fn phase_places(kernel: u8, stride: u8, phase: u8) -> u8 {
-    if phase >= kernel { 0 } else { (kernel - phase).div_ceil(stride) }
+    if phase >= kernel || stride == 0 { 0 } else { (kernel - phase).div_ceil(stride) }
 }
 
-/// Bytes of scratch that the kernel of a packing needs: the windows of the pixels that it computes together.
+/// Bytes of scratch that the kernel of a packing needs for an input of `channels` channels in all groups: the windows of the pixels that it computes together.
 #[inline(always)]
-pub const fn scratch_bytes(packing: Packing, kernel: [u8; 2], inputs: usize) -> usize {
-    let filter = packing.padded_filter(kernel, inputs);
+pub const fn scratch_bytes(packing: Packing, kernel: [u8; 2], channels: usize) -> usize {
+    let filter = packing.padded_filter(kernel, channels);
     match packing {
         Packing::Ohwi | Packing::Depthwise { .. } => 0,
+        // The windows of the pixels, widened to 16 bits, and one as bytes.
+        Packing::DspPairs => 2 * ARM_DSP_PIXELS * filter + filter + 8,
+        // The place of each kernel place, and one pixel of padding.
+        Packing::DspDepthwise => 4 * kernel[0] as usize * kernel[1] as usize + channels + 8,
         Packing::Panels(panels) => match panels.isa {
-            // The window of each pixel, widened to 16 bits.
-            Isa::ArmDsp => 2 * ARM_DSP_PIXELS * filter,
+            // One window, widened to 16 bits, and as bytes.
+            Isa::ArmDsp => 3 * filter + 8,
             Isa::ArmMve => ARM_MVE_PIXELS * filter,
             // Hosts gather on the stack.
             Isa::Scalar | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm | Isa::Avx2 | Isa::Avx512Vnni => 0,

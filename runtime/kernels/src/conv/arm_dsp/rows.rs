@@ -1,0 +1,267 @@
+//! Few pixels, above all a fully connected layer: one pixel's activations stay widened, and every weight is read once,
+//! several channels' words by one load.
+
+use core::arch::naked_asm;
+use core::mem::offset_of;
+use core::ptr::null;
+
+use super::Layer;
+use super::widen::gather;
+use crate::conv::epilogue::finish;
+
+/// Most channels of a panel.
+const MOST: usize = 5;
+
+/// What the inner functions read; they move `weights`, `bias`, `multipliers` and `output` on.
+#[repr(C)]
+struct Row {
+    activations: *const u32,
+    /// Past the last of them.
+    end: *const u32,
+    weights: *const u8,
+    bias: *const u8,
+    multipliers: *const u8,
+    left_shift: u32,
+    zero_point: i32,
+    /// The middle of the table, or null.
+    table: *const u8,
+    output: *mut i8,
+    /// Panels to store; none to leave the accumulators of one panel in `raw`.
+    panels: usize,
+    raw: [i32; MOST],
+}
+
+/// Runs a layer packed as panels of `NR` channels, 4 or 5.
+///
+/// # Safety
+/// As [`Layer::run`].
+#[inline(always)]
+pub(super) unsafe fn run<const NR: usize>(arena: *mut i8, layer: &Layer<'_>) {
+    let geometry = &layer.geometry;
+    let (epilogue, output) = (layer.epilogue, layer.output);
+    let channels = output.channels as usize;
+    let products = layer.products();
+    let activations: *mut u32 = layer.scratch.cast();
+    let end = layer.scratch.wrapping_add(2 * products);
+    // A residual is added outside, where no layer here is long.
+    let panels = if epilogue.residual.is_some() { 0 } else { channels / NR };
+    for y in 0..geometry.pixels[0] {
+        for x in 0..geometry.pixels[1] {
+            let pixel = geometry.pixel([y, x]);
+            // SAFETY: the scratch memory holds the pairs of a window and its bytes.
+            unsafe { gather::<4>(arena, layer, [y, x], end.cast(), activations) };
+            let mut row = Row {
+                activations,
+                end: end.cast(),
+                weights: layer.weights,
+                bias: layer.bias,
+                multipliers: epilogue.multipliers.as_ptr(),
+                left_shift: epilogue.left_shift as u32,
+                zero_point: epilogue.zero_point as i32,
+                table: epilogue.table.map_or(null(), |table| table.as_ptr().wrapping_add(128)),
+                output: arena.wrapping_add(output.offset as usize + pixel * output.pitch as usize),
+                panels,
+                raw: [0; MOST],
+            };
+            let compute = if NR == 5 { compute_5 } else { compute_4 };
+            // SAFETY: the weights hold a whole panel for each `NR` channels, the constants a word for each padded
+            // channel; the channels of whole panels, and those that are finished outside, are inside the output.
+            unsafe {
+                if panels > 0 {
+                    compute(&mut row);
+                }
+                row.panels = 0;
+                let mut o = NR * panels;
+                while o < channels {
+                    compute(&mut row);
+                    for (i, &acc) in row.raw.iter().enumerate().take(NR.min(channels - o)) {
+                        finish(arena, epilogue, output, pixel, o + i, [acc]);
+                    }
+                    o += NR;
+                }
+            }
+        }
+    }
+}
+
+/// The loop over panels of one pixel. `$products` adds two pairs of products of every channel of a panel, `$accs` and
+/// `$multipliers` list registers.
+macro_rules! compute {
+    ($(#[$doc:meta])* $name:ident, [$($bias:literal),*], [$($products:literal),*],
+     [$($shift:literal),*], [$($requantise:literal),*], [$($lookup:literal),*], [$($store:literal),*], $all:literal) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// `row` must describe memory as [`run`] does, with a positive number of activation words, a multiple of two.
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(row: &mut Row) {
+            naked_asm!(
+                "push {{r4-r11, lr}}",
+                "ldr r1, [r0, #{end}]",
+                "ldr r11, [r0, #{weights}]",
+                "push {{r0, r1}}",
+                "2:",
+                "ldr lr, [sp]",
+                "ldr r12, [lr, #{bias}]",
+                $($bias,)*
+                "str r12, [lr, #{bias}]",
+                "ldr lr, [lr, #{activations}]",
+                "3:",
+                $($products,)*
+                "ldr r12, [sp, #4]",
+                "cmp lr, r12",
+                "beq 4f",
+                $($products,)*
+                "ldr r12, [sp, #4]",
+                "cmp lr, r12",
+                "bne 3b",
+                "4:",
+                "ldr lr, [sp]",
+                "ldr r12, [lr, #{panels}]",
+                "cmp r12, #0",
+                "beq 8f",
+                "ldr r12, [lr, #{left_shift}]",
+                "cmp r12, #0",
+                "beq 5f",
+                $($shift,)*
+                "5:",
+                "ldr r12, [lr, #{multipliers}]",
+                "ldr r10, [lr, #{zero_point}]",
+                $($requantise,)*
+                "str r12, [lr, #{multipliers}]",
+                "ldr r12, [lr, #{table}]",
+                "ldr r10, [lr, #{output}]",
+                "cmp r12, #0",
+                "beq 6f",
+                $($lookup,)*
+                "6:",
+                $($store,)*
+                "str r10, [lr, #{output}]",
+                "ldr r12, [lr, #{panels}]",
+                "subs r12, #1",
+                "str r12, [lr, #{panels}]",
+                "bne 2b",
+                "b 9f",
+                "8:",
+                "add r12, lr, #{raw}",
+                concat!("stm r12, {{", $all, "}}"),
+                "9:",
+                "str r11, [lr, #{weights}]",
+                "add sp, #8",
+                "pop {{r4-r11, pc}}",
+                activations = const offset_of!(Row, activations),
+                end = const offset_of!(Row, end),
+                weights = const offset_of!(Row, weights),
+                bias = const offset_of!(Row, bias),
+                multipliers = const offset_of!(Row, multipliers),
+                left_shift = const offset_of!(Row, left_shift),
+                zero_point = const offset_of!(Row, zero_point),
+                table = const offset_of!(Row, table),
+                output = const offset_of!(Row, output),
+                panels = const offset_of!(Row, panels),
+                raw = const offset_of!(Row, raw),
+            )
+        }
+    };
+}
+
+compute!(
+    /// Panels of four channels: r0-r3 accumulators, r4-r7 weights, r11 their place, lr the activations'.
+    compute_4,
+    ["ldm r12!, {{r0-r3}}"],
+    [
+        "ldm r11!, {{r4-r7}}",
+        "ldrd r8, r9, [lr], #8",
+        "sxtb16 r10, r4",
+        "sxtb16 r4, r4, ror #8",
+        "smlad r0, r10, r8, r0",
+        "sxtb16 r10, r5",
+        "sxtb16 r5, r5, ror #8",
+        "smlad r1, r10, r8, r1",
+        "sxtb16 r10, r6",
+        "sxtb16 r6, r6, ror #8",
+        "smlad r2, r10, r8, r2",
+        "sxtb16 r10, r7",
+        "sxtb16 r7, r7, ror #8",
+        "smlad r3, r10, r8, r3",
+        "smlad r0, r4, r9, r0",
+        "smlad r1, r5, r9, r1",
+        "smlad r2, r6, r9, r2",
+        "smlad r3, r7, r9, r3"
+    ],
+    ["lsl r0, r0, r12", "lsl r1, r1, r12", "lsl r2, r2, r12", "lsl r3, r3, r12"],
+    [
+        "ldm r12!, {{r4-r7}}",
+        "smmlar r0, r0, r4, r10",
+        "smmlar r1, r1, r5, r10",
+        "smmlar r2, r2, r6, r10",
+        "smmlar r3, r3, r7, r10",
+        "ssat r0, #8, r0",
+        "ssat r1, #8, r1",
+        "ssat r2, #8, r2",
+        "ssat r3, #8, r3"
+    ],
+    ["ldrb r0, [r12, r0]", "ldrb r1, [r12, r1]", "ldrb r2, [r12, r2]", "ldrb r3, [r12, r3]"],
+    ["strb r0, [r10], #1", "strb r1, [r10], #1", "strb r2, [r10], #1", "strb r3, [r10], #1"],
+    "r0-r3"
+);
+
+compute!(
+    /// Panels of five channels: r0-r4 accumulators, r5-r9 weights, r11 their place, lr the activations'.
+    compute_5,
+    ["ldm r12!, {{r0-r4}}"],
+    [
+        "ldm r11!, {{r5-r9}}",
+        "ldr r12, [lr], #4",
+        "sxtb16 r10, r5",
+        "smlad r0, r10, r12, r0",
+        "sxtb16 r10, r6",
+        "smlad r1, r10, r12, r1",
+        "sxtb16 r10, r7",
+        "smlad r2, r10, r12, r2",
+        "sxtb16 r10, r8",
+        "smlad r3, r10, r12, r3",
+        "sxtb16 r10, r9",
+        "smlad r4, r10, r12, r4",
+        "ldr r12, [lr], #4",
+        "sxtb16 r5, r5, ror #8",
+        "sxtb16 r6, r6, ror #8",
+        "sxtb16 r7, r7, ror #8",
+        "sxtb16 r8, r8, ror #8",
+        "sxtb16 r9, r9, ror #8",
+        "smlad r0, r5, r12, r0",
+        "smlad r1, r6, r12, r1",
+        "smlad r2, r7, r12, r2",
+        "smlad r3, r8, r12, r3",
+        "smlad r4, r9, r12, r4"
+    ],
+    ["lsl r0, r0, r12", "lsl r1, r1, r12", "lsl r2, r2, r12", "lsl r3, r3, r12", "lsl r4, r4, r12"],
+    [
+        "ldm r12!, {{r5-r9}}",
+        "smmlar r0, r0, r5, r10",
+        "smmlar r1, r1, r6, r10",
+        "smmlar r2, r2, r7, r10",
+        "smmlar r3, r3, r8, r10",
+        "smmlar r4, r4, r9, r10",
+        "ssat r0, #8, r0",
+        "ssat r1, #8, r1",
+        "ssat r2, #8, r2",
+        "ssat r3, #8, r3",
+        "ssat r4, #8, r4"
+    ],
+    [
+        "ldrb r0, [r12, r0]",
+        "ldrb r1, [r12, r1]",
+        "ldrb r2, [r12, r2]",
+        "ldrb r3, [r12, r3]",
+        "ldrb r4, [r12, r4]"
+    ],
+    [
+        "strb r0, [r10], #1",
+        "strb r1, [r10], #1",
+        "strb r2, [r10], #1",
+        "strb r3, [r10], #1",
+        "strb r4, [r10], #1"
+    ],
+    "r0-r4"
+);
