@@ -52,7 +52,6 @@ pub const TARGETS: &[Target] = &[
         weights_section: WEIGHTS_SECTION,
         flash_bytes: Some(1024 * 1024),
         ram_bytes: Some(256 * 1024),
-        ..SCALAR
     },
     Target {
         name: Cow::Borrowed("qemu-mps2-an500"),
@@ -63,7 +62,6 @@ pub const TARGETS: &[Target] = &[
         weights_section: WEIGHTS_SECTION,
         flash_bytes: Some(2048 * 1024),
         ram_bytes: Some(512 * 1024),
-        ..SCALAR
     },
     Target {
         name: Cow::Borrowed("qemu-mps2-an505"),
@@ -74,7 +72,6 @@ pub const TARGETS: &[Target] = &[
         weights_section: WEIGHTS_SECTION,
         flash_bytes: Some(2048 * 1024),
         ram_bytes: Some(512 * 1024),
-        ..SCALAR
     },
     Target {
         name: Cow::Borrowed("qemu-mps3-an547"),
@@ -85,7 +82,6 @@ pub const TARGETS: &[Target] = &[
         weights_section: WEIGHTS_SECTION,
         flash_bytes: Some(512 * 1024),
         ram_bytes: Some(512 * 1024),
-        ..SCALAR
     },
     Target {
         name: Cow::Borrowed("cortex-m0"),
@@ -123,6 +119,11 @@ impl Target {
     /// Any machine: the portable kernels, no limits and no sections.
     pub fn host() -> Target {
         SCALAR
+    }
+
+    /// This machine: the kernels of its own processor, for a plan that runs here and now.
+    pub fn native() -> Target {
+        Target { name: Cow::Borrowed("this host"), isa: flowlet_kernels::isa::best(), ..SCALAR }
     }
 
     /// The built-in target with this name.

@@ -71,8 +71,8 @@ impl ArmRust {
         format!("{version}, {how}")
     }
 
-    /// `cargo build` in a board's folder, whose own configuration names the target.
-    pub fn build(&self, folder: &Path, target: &str) -> Command {
+    /// A call of cargo in a folder of `boards/`, whose own configuration has the linker's arguments, for the core `cpu`.
+    pub fn call(&self, folder: &Path, target: &str, cpu: &str) -> Command {
         let mut command = match self {
             Self::Library => Command::new(cargo::program()),
             Self::Source => from_source(target),
@@ -81,6 +81,8 @@ impl ArmRust {
         for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
             command.env_remove(name);
         }
+        // Cargo joins the flags of all configurations, and of two cores the compiler takes the last.
+        command.arg("--config").arg(format!("target.{target}.rustflags=[\"-Ctarget-cpu={cpu}\"]"));
         command.current_dir(folder).env("CARGO_TARGET_DIR", cargo::target().join("boards"));
         command
     }

@@ -1,9 +1,11 @@
 //! Builds firmware images and runs them.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use flowlet_board_runner::conformance::{self, Kernel};
 use flowlet_board_runner::{Board, Launch, Report, panics, plugin, read, run};
 
 use crate::arm_rust::{self, ArmRust};
@@ -20,20 +22,22 @@ pub struct Firmware {
     pub bin: &'static str,
     /// How many seeds of each label it draws.
     pub seeds: u64,
-    /// Cargo features to set.
-    pub features: &'static str,
-    /// The board it runs on.
+    /// Cargo features to set besides the board's.
+    pub features: &'static [&'static str],
+    /// The board it runs on, which is a Cargo feature too.
     pub board: &'static str,
 }
 
 /// The small model's firmware.
 pub const FASHION_TINY: Firmware =
-    Firmware { folder: "qemu-mps2-an386", bin: "fashion-tiny", seeds: 8, features: "", board: "mps2-an386" };
+    Firmware { folder: "qemu-mps", bin: "fashion-tiny", seeds: 8, features: &[], board: "mps2-an386" };
 /// The larger model's firmware.
 pub const FASHION: Firmware = Firmware { bin: "fashion", seeds: 4, ..FASHION_TINY };
 /// The program with known figures.
 pub const SELFTEST: Firmware =
-    Firmware { folder: "selftest", bin: "flowlet-board-selftest", seeds: 0, features: "", board: "mps2-an386" };
+    Firmware { folder: "selftest", bin: "flowlet-board-selftest", seeds: 0, features: &[], board: "mps2-an386" };
+/// Every kernel of a core against its reference.
+pub const CONFORMANCE: Firmware = Firmware { folder: "conformance", bin: "flowlet-board-conformance", ..SELFTEST };
 
 const FIRMWARE: &[Firmware] = &[FASHION_TINY, FASHION, SELFTEST];
 
@@ -61,6 +65,11 @@ impl Firmware {
         cargo::root().join("boards").join(self.folder)
     }
 
+    /// The same program on another board.
+    pub fn on(self, board: &'static Board) -> Self {
+        Self { board: board.name, ..self }
+    }
+
     fn board(self) -> Result<&'static Board, String> {
         Board::named(self.board).ok_or(format!("no board `{}` is known", self.board))
     }
@@ -74,13 +83,18 @@ impl Firmware {
     }
 
     fn build_with(self, rust: &ArmRust, board: &'static Board) -> Result<Built, String> {
-        let mut command = rust.build(&self.path(), board.target);
-        command.args(["build", "--release", "--bin", self.bin]);
-        if !self.features.is_empty() {
-            command.args(["--features", self.features]);
-        }
+        let mut command = rust.call(&self.path(), board.target, board.cpu);
+        let features = [&[self.board], self.features].concat().join(",");
+        command.args(["build", "--release", "--no-default-features", "--bin", self.bin, "--target", board.target]);
+        command.args(["--features", &features]);
         cargo::run(&mut command)?;
-        let elf = cargo::target().join("boards").join(board.target).join("release").join(self.bin);
+        let folder = cargo::target().join("boards");
+        let elf = folder.join(board.name).join(self.bin);
+        // Boards of one target are built to the same place.
+        let built = folder.join(board.target).join("release").join(self.bin);
+        fs::create_dir_all(folder.join(board.name))
+            .and_then(|()| fs::copy(&built, &elf))
+            .map_err(|why| format!("cannot copy {} to {}: {why}", built.display(), elf.display()))?;
         Ok(Built { elf, board, toolchain: rust.describe() })
     }
 }
@@ -93,8 +107,16 @@ impl Built {
         } else {
             None
         };
-        let launch = Launch { board: self.board, elf: &self.elf, plugin: plugin.as_deref(), timeout: PATIENCE };
-        run(&launch).map_err(|why| why.to_string())
+        run(&self.launch(plugin.as_deref())).map_err(|why| why.to_string())
+    }
+
+    /// Runs the conformance firmware.
+    pub fn run_conformance(&self) -> Result<Vec<Kernel>, String> {
+        conformance::run(&self.launch(None)).map_err(|why| why.to_string())
+    }
+
+    fn launch<'a>(&'a self, plugin: Option<&'a Path>) -> Launch<'a> {
+        Launch { board: self.board, elf: &self.elf, plugin, timeout: PATIENCE }
     }
 
     /// Fails when the image can panic or holds an allocator.
@@ -111,17 +133,17 @@ impl Built {
 
 /// Lints the firmware workspace, where the toolchain that builds it has the linter.
 pub fn lint() -> Outcome {
-    let target = SELFTEST.board().map(|board| board.target);
-    let rust = target.as_ref().ok().and_then(|target| arm_rust::find(target));
-    match (target, rust) {
-        (Ok(target), Some(rust @ ArmRust::Library)) => {
-            let mut command = rust.build(&cargo::root().join("boards"), target);
-            command.args(["clippy", "--release", "--workspace", "--target", target, "--", "-D", "warnings"]);
-            cargo::run(&mut command).map(|()| String::new()).into()
-        }
-        (Ok(target), _) => Outcome::NotRun(format!("no toolchain with both clippy and a library for {target}")),
-        (Err(why), _) => Outcome::Failed(why),
-    }
+    let board = match SELFTEST.board() {
+        Ok(board) => board,
+        Err(why) => return Outcome::Failed(why),
+    };
+    let target = board.target;
+    let Some(rust @ ArmRust::Library) = arm_rust::find(target) else {
+        return Outcome::NotRun(format!("no toolchain with both clippy and a library for {target}"));
+    };
+    let mut command = rust.call(&cargo::root().join("boards"), target, board.cpu);
+    command.args(["clippy", "--release", "--workspace", "--target", target, "--", "-D", "warnings"]);
+    cargo::run(&mut command).map(|()| String::new()).into()
 }
 
 /// `cargo xtask board [NAME] [--bin BIN]`.

@@ -8,6 +8,7 @@
 mod arm_rust;
 mod boards;
 mod cargo;
+mod conformance;
 mod demo;
 mod demo_report;
 mod figures;

@@ -10,8 +10,8 @@ use flowlet_board_runner::launch::{QEMU, QEMU_PACKAGE};
 
 use crate::{arm_rust, cargo};
 
-/// The target of the boards that we run.
-pub const ARM_TARGET: &str = "thumbv7em-none-eabihf";
+/// The targets of the boards that we run.
+const ARM_TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"];
 /// rustup answers in seconds when it can reach its server; where it cannot, do not wait for it.
 const RUSTUP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,7 +34,7 @@ impl Need {
     pub fn name(self) -> &'static str {
         match self {
             Self::Emulator => QEMU,
-            Self::ArmRust => "Rust for thumbv7em-none-eabihf",
+            Self::ArmRust => "Rust for thumbv7em-none-eabihf and thumbv8m.main-none-eabihf",
             Self::CCompiler => "cc",
         }
     }
@@ -60,7 +60,7 @@ impl Need {
     pub fn is_met(self) -> bool {
         match self {
             Self::Emulator => cargo::exists(QEMU),
-            Self::ArmRust => arm_rust::find(ARM_TARGET).is_some(),
+            Self::ArmRust => ARM_TARGETS.iter().all(|target| arm_rust::find(target).is_some()),
             Self::CCompiler => cargo::exists("cc"),
         }
     }
@@ -73,7 +73,7 @@ pub fn command(install: bool) -> ExitCode {
         let state = if missing.contains(need) { "missing" } else { "there" };
         println!("{state:8} {} ({})", need.name(), need.purpose());
     }
-    if let Some(rust) = arm_rust::find(ARM_TARGET) {
+    if let Some(rust) = arm_rust::find(ARM_TARGETS[0]) {
         println!("firmware is built by {}", rust.describe());
     }
     if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -113,7 +113,7 @@ fn explain(missing: &[Need], tried: bool) {
     }
     println!("what brings it on Debian:");
     if missing.contains(&Need::ArmRust) {
-        println!("  rustup target add {ARM_TARGET}   (or, where rustup cannot, the Rust packages below)");
+        println!("  rustup target add {}   (or, where rustup cannot, the Rust packages below)", ARM_TARGETS.join(" "));
     }
     println!("  apt-get update && apt-get install -y --no-install-recommends {}", packages(missing).join(" "));
     if !tried {
@@ -126,9 +126,10 @@ fn ask_rustup() -> bool {
     if !arm_rust::may_ask_rustup() || !cargo::exists("rustup") {
         return false;
     }
-    println!("$ rustup target add {ARM_TARGET}");
+    println!("$ rustup target add {}", ARM_TARGETS.join(" "));
     let child = Command::new("rustup")
-        .args(["target", "add", ARM_TARGET])
+        .args(["target", "add"])
+        .args(ARM_TARGETS)
         .env("RUSTUP_MAX_RETRIES", "0")
         .stdin(Stdio::null())
         .spawn();

@@ -2,13 +2,19 @@
 
 use std::process::{Command, ExitCode};
 
+use flowlet_board_runner::board::BOARDS;
+
 use crate::boards::{self, FASHION, FASHION_TINY, Firmware};
+use crate::conformance::Executed;
 use crate::rows::{Outcome, Rows};
 use crate::setup::{self, Need};
 use crate::{cargo, host, selftest};
 
 /// Names, in rows and separated by commas, what must run and not only not fail: what CI sets.
 const REQUIRE: &str = "REQUIRE_ISA";
+
+/// Boards that are emulated without `--all`.
+const QUICK: [&str; 2] = ["mps2-an386", "mps3-an547"];
 
 /// Cores that nothing here emulates; the runtime must still build for them.
 const ALSO_BUILT: [&str; 2] = ["thumbv6m-none-eabi", "riscv32imac-unknown-none-elf"];
@@ -40,10 +46,22 @@ pub fn command(install: bool, all: bool) -> ExitCode {
     for target in ALSO_BUILT {
         rows.run(&format!("builds for {target}"), || runtime_builds(target));
     }
-    rows.run("cortex-m4f: the measuring itself", || on_board(&missing, selftest::check));
     rows.run("firmware clippy", || if has("clippy") { boards::lint() } else { no_component("clippy") });
-    for firmware in [FASHION_TINY, FASHION] {
-        rows.run(&format!("cortex-m4f: {}", firmware.bin), || on_board(&missing, || run_firmware(firmware)));
+    let mut executed = Executed::default();
+    for board in BOARDS {
+        let core = board.core.to_lowercase();
+        let mut row = |name: &str, work: &mut dyn FnMut() -> Result<String, String>| {
+            rows.run(&format!("{core}: {name}"), || match all || QUICK.contains(&board.name) {
+                true => on_board(&missing, work),
+                false => Outcome::NotRun("only with --all".to_owned()),
+            });
+        };
+        row("the measuring itself", &mut || selftest::check(board));
+        row("conformance", &mut || executed.on_board(board));
+        row(FASHION_TINY.bin, &mut || run_firmware(FASHION_TINY.on(board)));
+        if board.name == FASHION.board {
+            row(FASHION.bin, &mut || run_firmware(FASHION));
+        }
     }
     if all {
         let words = ["test", "--release", "--workspace", "--", "--ignored"];
@@ -52,8 +70,15 @@ pub fn command(install: bool, all: bool) -> ExitCode {
         rows.run("long host tests", || Outcome::NotRun("only with --all".to_owned()));
     }
     let required = std::env::var(REQUIRE).unwrap_or_default();
-    rows.require(|name| required.split(',').any(|isa| !isa.is_empty() && name.starts_with(isa)));
+    for name in required.split(',').filter(|name| !name.is_empty()) {
+        if !rows.require(name) && !executed.has(name) {
+            rows.run(name, || {
+                Outcome::Failed(format!("{REQUIRE} names it, and neither a row nor a kernel has the name"))
+            });
+        }
+    }
     rows.print();
+    executed.print();
     let (failed, not_run) = rows.failed_and_not_run();
     println!("\n{} passed, {} failed, {not_run} skipped", tally.passed + rows.passed(), tally.failed + failed);
     if rows.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

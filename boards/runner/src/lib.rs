@@ -6,6 +6,7 @@
 //! ```
 //!
 //! - [`board`]: the boards we know, as data.
+//! - [`conformance`]: what the conformance firmware said, one line a kernel.
 //! - [`launch`]: one emulator process, with a time limit and, if there is one, the counting plugin.
 //! - [`mod@line`]: the grammar of report lines.
 //! - [`report`]: what a run said, checked for completeness.
@@ -14,6 +15,7 @@
 //! - [`plugin`]: compiles `icount.c` with the system's C compiler.
 
 pub mod board;
+pub mod conformance;
 mod error;
 pub mod footprint;
 pub mod launch;

@@ -138,6 +138,8 @@ unsafe fn one(arena: *mut i8, layer: &Layer<'_>, places: *const *const i8, pixel
 #[unsafe(naked)]
 unsafe extern "C" fn compute(pixel: &mut Pixel) {
     naked_asm!(
+        // Armv8-M has these instructions only by the name of a core, which LLVM forgets when it writes bitcode.
+        ".cpu cortex-m4",
         "push {{r4-r11, lr}}",
         "mov lr, r0",
         "ldr r10, [lr, #{weights}]",

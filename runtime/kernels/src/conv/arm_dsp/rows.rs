@@ -96,6 +96,8 @@ macro_rules! compute {
         #[unsafe(naked)]
         unsafe extern "C" fn $name(row: &mut Row) {
             naked_asm!(
+                // Armv8-M has these instructions only by the name of a core, which LLVM forgets when it writes bitcode.
+                ".cpu cortex-m4",
                 "push {{r4-r11, lr}}",
                 "ldr r1, [r0, #{end}]",
                 "ldr r11, [r0, #{weights}]",

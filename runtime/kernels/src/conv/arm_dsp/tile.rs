@@ -149,6 +149,8 @@ unsafe fn finish_tile(arena: *mut i8, layer: &Layer<'_>, products: usize, pixel:
 #[unsafe(naked)]
 unsafe extern "C" fn compute(tile: &mut Tile) {
     naked_asm!(
+        // Armv8-M has these instructions only by the name of a core, which LLVM forgets when it writes bitcode.
+        ".cpu cortex-m4",
         // One pair of products of both channels for four pixels.
         ".macro flowlet_dsp_pair",
         "ldr r11, [r9], #4",

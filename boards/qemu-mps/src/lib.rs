@@ -1,4 +1,4 @@
-//! What the programs of this board share: draw pictures, count instructions, report.
+//! What the programs of these boards share: draw pictures, count instructions, report.
 #![no_std]
 #![forbid(unsafe_code)]
 

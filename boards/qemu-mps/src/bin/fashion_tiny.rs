@@ -7,4 +7,4 @@ mod model {
     include!(concat!(env!("OUT_DIR"), "/fashion_tiny.rs"));
 }
 
-flowlet_board_qemu_mps2_an386::draw!("fashion-tiny", 8);
+flowlet_board_qemu_mps::draw!("fashion-tiny", 8);

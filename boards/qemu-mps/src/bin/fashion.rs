@@ -7,4 +7,4 @@ mod model {
     include!(concat!(env!("OUT_DIR"), "/fashion.rs"));
 }
 
-flowlet_board_qemu_mps2_an386::draw!("fashion", 4);
+flowlet_board_qemu_mps::draw!("fashion", 4);
