@@ -42,7 +42,7 @@ fn drawn(graph: &Graph) -> Pictures {
     if !flq::is_quantized(graph) {
         return scored_pictures(&Engine::interpreter(graph), SAMPLES, all_threads(), &|_| {}).unwrap();
     }
-    let lowered = lower(graph, [0; 32], &Target::host()).unwrap();
+    let lowered = lower(graph, [0; 32], &Target::native()).unwrap();
     let plan = lowered.plan();
     let engine = Engine::plan(graph, plan.borrow().check().unwrap());
     scored_pictures(&engine, SAMPLES, all_threads(), &|_| {}).unwrap()

@@ -156,7 +156,7 @@ fn no_byte_of_a_flq_can_cause_a_panic() {
         let crc = crc32(&damaged[16..]);
         damaged[12..16].copy_from_slice(&crc.to_le_bytes());
         let outcome = flq::read(&damaged).map_err(|e| e.to_string()).and_then(|graph| {
-            let lowered = lower::lower(&graph, [0; 32], &target::Target::host()).map_err(|e| e.to_string())?;
+            let lowered = lower::lower(&graph, [0; 32], &target::Target::native()).map_err(|e| e.to_string())?;
             let mut arena = Box::new(Arena::<131_072>::new());
             lowered.with_plan(|plan| {
                 let checked = plan.check().map_err(|e| e.to_string())?;

@@ -33,7 +33,7 @@ pub fn draw(name: &str, seeds: u64) -> Result<Drawn, String> {
     let path = cargo::root().join("models").join(name).join(name).with_extension("flq");
     let bytes = std::fs::read(&path).map_err(|why| format!("cannot read {}: {why}", path.display()))?;
     let graph = flq::read(&bytes).map_err(|why| format!("{}: {why}", path.display()))?;
-    let lowered = lower(&graph, flq::hash(&bytes), &Target::host()).map_err(|why| why.to_string())?;
+    let lowered = lower(&graph, flq::hash(&bytes), &Target::native()).map_err(|why| why.to_string())?;
     lowered.with_plan(|plan| {
         let checked = plan.check().map_err(|why| why.to_string())?;
         run(checked, seeds).map_err(|why| why.to_string())

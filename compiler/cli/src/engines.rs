@@ -19,7 +19,7 @@ pub fn with_engine<R>(
     if !flq::is_quantized(graph) {
         return f(&Engine::interpreter(graph));
     }
-    let lowered = lower(graph, hash, &Target::host())?;
+    let lowered = lower(graph, hash, &Target::native())?;
     let plan = lowered.plan();
     let checked = plan.borrow().check().map_err(|e| anyhow!("defect in lowering: {e}; please report it"))?;
     f(&Engine::plan(graph, checked))

@@ -1,7 +1,7 @@
 //! The target's packing: which order of weights the best kernel for a layer reads.
 
-use flowlet_kernels::conv::{DSP_ROWS_OF_4, DSP_ROWS_OF_5, pack};
-use flowlet_plan::{ConvTranspose, DType, Epilogue, Isa, Packing, RowKey, Slot};
+use flowlet_kernels::conv::{AVX2_PANELS, DSP_ROWS_OF_4, DSP_ROWS_OF_5, pack};
+use flowlet_plan::{AVX2_PRODUCTS, ConvTranspose, DType, Epilogue, Isa, Packing, RowKey, Slot};
 
 /// The layer as far as the choice of a kernel depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub(super) struct Layer {
 }
 
 impl Layer {
+    fn filter(&self, packing: Packing) -> usize {
+        packing.padded_filter(self.kernel, self.inputs)
+    }
+
     fn is_depthwise(&self) -> bool {
         self.groups > 1 && self.inputs == 1 && self.outputs == self.groups
     }
@@ -33,6 +37,7 @@ pub(super) fn choose(isa: Isa, layer: &Layer) -> Packing {
         Isa::ArmDsp if layer.pixels > 2 => Packing::DspPairs,
         Isa::ArmDsp if layer.outputs.is_multiple_of(5) && !layer.outputs.is_multiple_of(4) => DSP_ROWS_OF_5,
         Isa::ArmDsp => DSP_ROWS_OF_4,
+        Isa::Avx2 if layer.groups == 1 && layer.filter(AVX2_PANELS) <= AVX2_PRODUCTS => AVX2_PANELS,
         Isa::Scalar | Isa::ArmMve | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm | Isa::Avx2 | Isa::Avx512Vnni => {
             Packing::Ohwi
         }

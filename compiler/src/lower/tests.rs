@@ -4,7 +4,7 @@ use super::*;
 use crate::interp;
 use crate::ir::{Tensor, parse};
 use flowlet_kernels::{add, conv, map, matmul, mul, norm, pool, shuffle, softmax, transpose};
-use flowlet_plan::{Plan, RowKey, Step};
+use flowlet_plan::{Isa, Plan, RowKey, Step};
 
 mod random;
 
@@ -69,7 +69,8 @@ fn row(key: RowKey, indices: &[usize]) -> usize {
 
 /// Same bytes from the interpreter and from the plan of every target, for a few inputs; the host's plan.
 pub(super) fn equal(graph: &Graph) -> Lowered {
-    for target in crate::target::TARGETS {
+    let avx2 = Target { name: "avx2".into(), isa: Isa::Avx2, ..Target::host() };
+    for target in crate::target::TARGETS.iter().chain([&avx2]) {
         equal_on(graph, target);
     }
     lower(graph, [7; 32], &Target::host()).unwrap()

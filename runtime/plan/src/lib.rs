@@ -21,7 +21,7 @@ pub use isa::Isa;
 pub use plan::{Exactness, Graph, Index, PLAN_VERSION, Plan, Port};
 pub use slot::{DType, Quant, Slot};
 pub use step::{
-    ARM_DSP_PIXELS, ARM_MVE_PIXELS, Add, AddParams, Conv, ConvTranspose, Epilogue, Map, MatMul, Matrices, Mul, Norm,
-    NormKind, Packing, Panels, Pool, PoolKind, Residual, RowKey, Run, Shuffle, ShuffleKind, Softmax, Split, Step,
-    Table, Transpose, scratch_bytes,
+    ARM_DSP_PIXELS, ARM_MVE_PIXELS, AVX2_PRODUCTS, Add, AddParams, Conv, ConvTranspose, Epilogue, Map, MatMul,
+    Matrices, Mul, Norm, NormKind, Packing, Panels, Pool, PoolKind, Residual, RowKey, Run, Shuffle, ShuffleKind,
+    Softmax, Split, Step, Table, Transpose, scratch_bytes,
 };

@@ -20,7 +20,7 @@ pub(super) fn first_difference(
     samples: &Samples,
     which: &[usize],
 ) -> anyhow::Result<Option<String>> {
-    let lowered = lower(graph, hash, &Target::host())?;
+    let lowered = lower(graph, hash, &Target::native())?;
     let plan = lowered.plan();
     let checked = plan.borrow().check().map_err(|e| anyhow!("defect in lowering: {e}; please report it"))?;
     let mut arena = vec![0; lowered.arena_bytes + ARENA_ALIGNMENT];

@@ -1,5 +1,7 @@
 //! Sum of two s8 tensors of different scales: `sat8((a*ma + b*mb + c + 2^(shift-1)) >> shift)`.
 
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+pub(crate) mod avx2;
 mod params;
 pub mod reference;
 pub mod scalar;

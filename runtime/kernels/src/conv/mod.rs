@@ -7,6 +7,8 @@
 
 #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
 mod arm_dsp;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+pub(crate) mod avx2;
 pub mod epilogue;
 pub mod geometry;
 pub mod pack;
@@ -41,6 +43,8 @@ pub fn run(arena: &mut [i8], step: &Conv<'_>, row: usize) {
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
             Packing::Ohwi if is_available(Isa::Avx2) => x86_avx2::run(arena, step, row),
             Packing::Ohwi => scalar::run(arena, step, row),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            AVX2_PANELS if is_available(Isa::Avx2) => avx2::run(arena, step, row),
             #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
             Packing::DspPairs | Packing::DspDepthwise | DSP_ROWS_OF_4 | DSP_ROWS_OF_5 => {
                 assert!(arm_dsp::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
@@ -69,6 +73,8 @@ pub fn run_transpose(arena: &mut [i8], step: &ConvTranspose<'_>, row: usize) {
     unsafe {
         match step.packing {
             Packing::Ohwi => scalar::run_transpose(arena, step, row),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            AVX2_PANELS if is_available(Isa::Avx2) => avx2::run_transpose(arena, step, row),
             #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
             Packing::DspPairs | DSP_ROWS_OF_4 | DSP_ROWS_OF_5 => {
                 assert!(arm_dsp::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
@@ -89,8 +95,10 @@ pub fn is_readable(packing: Packing) -> bool {
 
 /// Every packing that some kernel reads, in some build.
 pub const PACKINGS: &[Packing] =
-    &[Packing::Ohwi, Packing::DspPairs, DSP_ROWS_OF_4, DSP_ROWS_OF_5, Packing::DspDepthwise];
+    &[Packing::Ohwi, Packing::DspPairs, DSP_ROWS_OF_4, DSP_ROWS_OF_5, Packing::DspDepthwise, AVX2_PANELS];
 
+/// x86-64 with AVX2.
+pub const AVX2_PANELS: Packing = Packing::Panels(Panels { isa: Isa::Avx2, nr: 16, kr: 2, run: Run::Filter });
 /// Cortex-M DSP, few pixels: panels of four output channels.
 pub const DSP_ROWS_OF_4: Packing = Packing::Panels(Panels { isa: Isa::ArmDsp, nr: 4, kr: 4, run: Run::Filter });
 /// Cortex-M DSP, few pixels: panels of five, where five divides the output channels and four does not.

@@ -41,6 +41,8 @@ pub struct Conv<'a> {
 
 /// Pixels that the Cortex-M DSP kernel computes together.
 pub const ARM_DSP_PIXELS: usize = 4;
+/// Longest window of the AVX2 kernel, in products: what it gathers on the stack.
+pub const AVX2_PRODUCTS: usize = 128 * 1024;
 /// Pixels that the MVE kernel computes together.
 pub const ARM_MVE_PIXELS: usize = 3;
 
@@ -96,6 +98,7 @@ impl Conv<'_> {
             }
         };
         grouped
+            && windows_fit(self.packing, self.kernel, self.inputs_per_group())
             && self.weights.len() == self.packing.bytes(outputs, self.kernel, self.inputs_per_group())
             && self.epilogue.fits(output, self.packing.padded_outputs(outputs), arena_bytes)
             && scratch_fits(&self.scratch, self.scratch_bytes(), arena_bytes)
@@ -206,6 +209,7 @@ impl ConvTranspose<'_> {
             && self.stride[1] > 0
             && !self.packing.is_depthwise()
             && self.packing.is_sane()
+            && windows_fit(self.packing, self.kernel, self.input.channels as usize)
             && self.weights.len() == self.weight_bytes()
             && self.epilogue.fits(output, self.packing.padded_outputs(outputs), arena_bytes)
             && self.epilogue.rows().is_multiple_of(self.phases())
@@ -235,6 +239,15 @@ pub const fn scratch_bytes(packing: Packing, kernel: [u8; 2], channels: usize) -
             // Hosts gather on the stack.
             Isa::Scalar | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm | Isa::Avx2 | Isa::Avx512Vnni => 0,
         },
+    }
+}
+
+/// Whether the windows of a packing's kernel fit the memory that it has for them.
+#[inline(always)]
+const fn windows_fit(packing: Packing, kernel: [u8; 2], inputs: usize) -> bool {
+    match packing.isa() {
+        Isa::Avx2 | Isa::Avx512Vnni => packing.padded_filter(kernel, inputs) <= AVX2_PRODUCTS,
+        Isa::Scalar | Isa::ArmDsp | Isa::ArmMve | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => true,
     }
 }
 
