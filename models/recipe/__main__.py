@@ -57,7 +57,7 @@ class Plan:
     pairs: PairConfig = PairConfig(count=12_000, steps=12, clamp=(-1.0, 1.0))
     guidance: float = 1.75
     students: Lengths = Lengths()
-    vits: Lengths = Lengths().shortened(250, 700, 100)
+    vits: Lengths = Lengths().shortened(200, 500, 60)
     qat: Schedule = Schedule(steps=200, lr=1e-4, warmup=10, floor=0.01, ema=0.99, seed=7)
     ablation: ablation.AblationConfig = ablation.AblationConfig()
     latent: latent.LatentPlan = latent.LatentPlan()

@@ -60,10 +60,10 @@ CELLS = (
 class AblationConfig:
     """Steps are batches of 64; the paper's annealing ends at 37.5 % of the reflow stage."""
 
-    reflow: Schedule = Schedule(steps=400, lr=1.5e-3, warmup=50, floor=0.2, ema=0.995, seed=4)
-    distill: Schedule = Schedule(steps=400, lr=1.2e-3, warmup=30, floor=0.05, ema=0.995, seed=5)
+    reflow: Schedule = Schedule(steps=300, lr=1.5e-3, warmup=40, floor=0.2, ema=0.995, seed=4)
+    distill: Schedule = Schedule(steps=300, lr=1.2e-3, warmup=30, floor=0.05, ema=0.995, seed=5)
     several: int = 4
-    samples: int = 5000
+    samples: int = 2000
 
 
 @dataclass(frozen=True)
