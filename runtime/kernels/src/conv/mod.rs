@@ -7,6 +7,8 @@
 
 #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
 mod arm_dsp;
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 pub(crate) mod avx2;
 pub mod epilogue;
@@ -19,7 +21,7 @@ pub mod x86_avx2;
 
 use crate::isa::is_available;
 use crate::plan::{Conv, ConvTranspose, Isa, Packing, Panels, Run};
-#[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
+#[cfg(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm"))]
 use epilogue::bias_row;
 use epilogue::clamp_row;
 
@@ -49,6 +51,11 @@ pub fn run(arena: &mut [i8], step: &Conv<'_>, row: usize) {
             Packing::DspPairs | Packing::DspDepthwise | DSP_ROWS_OF_4 | DSP_ROWS_OF_5 => {
                 assert!(arm_dsp::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
                 arm_dsp::run(arena, step, bias_row(&step.epilogue, row));
+            }
+            #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+            MVE_PANELS | MVE_DEPTHWISE => {
+                assert!(arm_mve::are_aligned(&step.epilogue), "the constants are not aligned");
+                arm_mve::run(arena, step, bias_row(&step.epilogue, row));
             }
             Packing::Panels(_) | Packing::Depthwise { .. } | Packing::DspPairs | Packing::DspDepthwise => {
                 not_here(step.packing)
@@ -80,6 +87,11 @@ pub fn run_transpose(arena: &mut [i8], step: &ConvTranspose<'_>, row: usize) {
                 assert!(arm_dsp::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
                 arm_dsp::run_transpose(arena, step, bias_row(&step.epilogue, row * step.phases()));
             }
+            #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+            MVE_PANELS => {
+                assert!(arm_mve::are_aligned(&step.epilogue), "the constants are not aligned");
+                arm_mve::run_transpose(arena, step, bias_row(&step.epilogue, row * step.phases()));
+            }
             Packing::Panels(_) | Packing::Depthwise { .. } | Packing::DspPairs | Packing::DspDepthwise => {
                 not_here(step.packing)
             }
@@ -94,8 +106,16 @@ pub fn is_readable(packing: Packing) -> bool {
 }
 
 /// Every packing that some kernel reads, in some build.
-pub const PACKINGS: &[Packing] =
-    &[Packing::Ohwi, Packing::DspPairs, DSP_ROWS_OF_4, DSP_ROWS_OF_5, Packing::DspDepthwise, AVX2_PANELS];
+pub const PACKINGS: &[Packing] = &[
+    Packing::Ohwi,
+    Packing::DspPairs,
+    DSP_ROWS_OF_4,
+    DSP_ROWS_OF_5,
+    Packing::DspDepthwise,
+    AVX2_PANELS,
+    MVE_PANELS,
+    MVE_DEPTHWISE,
+];
 
 /// x86-64 with AVX2.
 pub const AVX2_PANELS: Packing = Packing::Panels(Panels { isa: Isa::Avx2, nr: 16, kr: 2, run: Run::Filter });
@@ -103,6 +123,10 @@ pub const AVX2_PANELS: Packing = Packing::Panels(Panels { isa: Isa::Avx2, nr: 16
 pub const DSP_ROWS_OF_4: Packing = Packing::Panels(Panels { isa: Isa::ArmDsp, nr: 4, kr: 4, run: Run::Filter });
 /// Cortex-M DSP, few pixels: panels of five, where five divides the output channels and four does not.
 pub const DSP_ROWS_OF_5: Packing = Packing::Panels(Panels { isa: Isa::ArmDsp, nr: 5, kr: 4, run: Run::Filter });
+/// MVE: panels of four output channels, 16 products of each in turn.
+pub const MVE_PANELS: Packing = Packing::Panels(Panels { isa: Isa::ArmMve, nr: 4, kr: 16, run: Run::Filter });
+/// MVE, depthwise: blocks of 16 channels.
+pub const MVE_DEPTHWISE: Packing = Packing::Depthwise { isa: Isa::ArmMve, nr: 16 };
 
 #[cold]
 fn not_here(packing: Packing) -> ! {

@@ -227,6 +227,10 @@ const fn phase_places(kernel: u8, stride: u8, phase: u8) -> u8 {
 pub const fn scratch_bytes(packing: Packing, kernel: [u8; 2], channels: usize) -> usize {
     let filter = packing.padded_filter(kernel, channels);
     match packing {
+        // The place of each kernel place, in whole vectors, and two pixels: of padding, and of a result.
+        Packing::Depthwise { isa: Isa::ArmMve, .. } => {
+            4 * (kernel[0] as usize * kernel[1] as usize).next_multiple_of(4) + 2 * channels + 8
+        }
         Packing::Ohwi | Packing::Depthwise { .. } => 0,
         // The windows of the pixels, widened to 16 bits, and one as bytes.
         Packing::DspPairs => 2 * ARM_DSP_PIXELS * filter + filter + 8,
@@ -235,7 +239,7 @@ pub const fn scratch_bytes(packing: Packing, kernel: [u8; 2], channels: usize) -
         Packing::Panels(panels) => match panels.isa {
             // One window, widened to 16 bits, and as bytes.
             Isa::ArmDsp => 3 * filter + 8,
-            Isa::ArmMve => ARM_MVE_PIXELS * filter,
+            Isa::ArmMve => ARM_MVE_PIXELS * filter + 8,
             // Hosts gather on the stack.
             Isa::Scalar | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm | Isa::Avx2 | Isa::Avx512Vnni => 0,
         },

@@ -1,0 +1,155 @@
+//! Convolution on cores with the vector extension MVE (Cortex-M55, M85).
+//!
+//! | packing | kernel | inner loop |
+//! |---|---|---|
+//! | [`MVE_PANELS`](super::MVE_PANELS) | [`tile`]: 3 pixels x 2 channels | 12 instructions for 96 products |
+//! | the same | [`pixel`]: 1 pixel x 4 channels | 19 for 128 |
+//! | [`MVE_DEPTHWISE`](super::MVE_DEPTHWISE) | [`depthwise`]: 16 channels of a pixel | 19 for 32 |
+//!
+//! Accumulators live in even general-purpose registers, as VMLADAVA asks, and go to vectors of four channels for the
+//! requantisation, which is VRMULH: the law itself. Loops are low-overhead and predicate their tails, so that no byte
+//! outside a tensor is read. Windows that are one run of bytes are read where they lie, others are gathered.
+
+mod depthwise;
+mod epilogue;
+mod gather;
+mod pixel;
+mod tile;
+
+use super::geometry::Geometry;
+use crate::plan::{ARM_MVE_PIXELS, Conv, ConvTranspose, Epilogue, Packing, Slot};
+use epilogue::Finish;
+
+/// Whether constants are aligned to words, as vector loads need. Constants of a lowered model are.
+#[inline(always)]
+pub(super) fn are_aligned(epilogue: &Epilogue<'_>) -> bool {
+    let word = |bytes: &[u8]| bytes.as_ptr().addr() % 4 == 0;
+    word(epilogue.bias) && word(epilogue.multipliers)
+}
+
+/// A convolution, or one phase of a transposed one.
+struct Layer<'s> {
+    geometry: Geometry,
+    packing: Packing,
+    input: &'s Slot,
+    output: &'s Slot,
+    zero_point: i8,
+    epilogue: &'s Epilogue<'s>,
+    weights: *const u8,
+    /// First word of the bias row.
+    bias: *const u8,
+    scratch: *mut u8,
+}
+
+impl Layer<'_> {
+    /// Products of one output, padding of the packing counted.
+    fn padded_products(&self) -> usize {
+        let kernel = [self.geometry.kernel[0] as u8, self.geometry.kernel[1] as u8];
+        self.packing.padded_filter(kernel, self.input.channels as usize)
+    }
+
+    /// Products of one output.
+    fn products(&self) -> usize {
+        self.geometry.kernel[0] as usize * self.geometry.kernel[1] as usize * self.input.channels as usize
+    }
+
+    /// # Safety
+    /// The slots, the scratch memory and the constants must be as `fits` of the step asks, in the arena.
+    unsafe fn run(&self, arena: *mut i8) {
+        // SAFETY: the same condition.
+        unsafe {
+            if self.packing.is_depthwise() {
+                depthwise::run(arena, self);
+            } else {
+                self.run_panels(arena);
+            }
+        }
+    }
+
+    /// Tiles of three pixels, and what is left one pixel at a time.
+    ///
+    /// # Safety
+    /// As [`Self::run`].
+    unsafe fn run_panels(&self, arena: *mut i8) {
+        let [rows, columns] = self.geometry.pixels;
+        let mut windows = gather::Windows::new(self);
+        let mut tile = tile::Tile::new(self);
+        // The pixels of a tile need not be neighbours, so tiles cross rows.
+        let mut places = [[0; 2]; ARM_MVE_PIXELS];
+        let mut waiting = 0;
+        for y in 0..rows {
+            for x in 0..columns {
+                places[waiting] = [y, x];
+                waiting += 1;
+                if waiting < ARM_MVE_PIXELS {
+                    continue;
+                }
+                waiting = 0;
+                // SAFETY: the pixels are inside the geometry.
+                unsafe { tile.run(arena, self, &mut windows, places) };
+            }
+        }
+        for place in &places[..waiting] {
+            // SAFETY: the pixel is inside the geometry.
+            unsafe { pixel::run(arena, self, &mut windows, *place) };
+        }
+    }
+}
+
+/// Runs a convolution in one of the packings above.
+///
+/// # Safety
+/// `arena` must be valid for reads and writes of a number of bytes for which `step.fits(bytes)` holds, `bias` be the
+/// first word of a row of the bank, the constants be aligned ([`are_aligned`]) and `step.scratch` be there.
+#[inline(never)]
+pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
+    let scratch = step.scratch.map_or(0, |slot| slot.offset as usize);
+    let layer = Layer {
+        geometry: Geometry::of(step),
+        packing: step.packing,
+        input: &step.input,
+        output: &step.output,
+        zero_point: step.input_zero_point,
+        epilogue: &step.epilogue,
+        weights: step.weights.as_ptr(),
+        bias,
+        scratch: aligned(arena.wrapping_add(scratch)),
+    };
+    // SAFETY: the same condition.
+    unsafe { layer.run(arena) }
+}
+
+/// The first byte from `scratch` on that is aligned to 8, whatever the alignment of the arena: the scratch memory is 8
+/// bytes longer than what the kernels fill.
+#[inline(always)]
+fn aligned(scratch: *mut i8) -> *mut u8 {
+    scratch.wrapping_add(scratch.addr().wrapping_neg() % 8).cast()
+}
+
+/// Runs a transposed convolution packed in panels; `bias` is the part of the row for the first phase.
+///
+/// # Safety
+/// As [`run`].
+#[inline(never)]
+pub unsafe fn run_transpose(arena: *mut i8, step: &ConvTranspose<'_>, bias: *const u8) {
+    let scratch = step.scratch.map_or(0, |slot| slot.offset as usize);
+    for r in 0..step.stride[0] {
+        for c in 0..step.stride[1] {
+            let phase = r as usize * step.stride[1] as usize + c as usize;
+            let layer = Layer {
+                geometry: Geometry::of_phase(step, [r, c]),
+                packing: step.packing,
+                input: &step.input,
+                output: &step.output,
+                zero_point: step.input_zero_point,
+                epilogue: &step.epilogue,
+                weights: step.weights.as_ptr().wrapping_add(step.phase_offset([r, c])),
+                bias: bias.wrapping_add(phase * step.epilogue.multipliers.len()),
+                scratch: aligned(arena.wrapping_add(scratch)),
+            };
+            // SAFETY: the weights of the phases lie one after another, each bias row has a part for each phase, and
+            // the scratch memory is that of the phase with the most kernel places.
+            unsafe { layer.run(arena) }
+        }
+    }
+}
