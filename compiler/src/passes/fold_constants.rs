@@ -25,7 +25,8 @@ pub(super) fn run(graph: &mut Graph, _: &Options) -> Result<(), PassError> {
     Ok(())
 }
 
-fn drop_identities(graph: &mut Graph) {
+/// Makes the readers of nodes that change nothing read past them.
+pub(super) fn drop_identities(graph: &mut Graph) {
     for i in 0..graph.nodes.len() {
         let node = &graph.nodes[i];
         let same = graph.ty(node.output) == graph.ty(node.inputs[0]);

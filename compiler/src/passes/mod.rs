@@ -6,6 +6,7 @@
 mod fold_constants;
 mod fold_norm;
 mod fold_sampler;
+mod layout;
 mod lift;
 mod rewrite;
 mod specialize;
@@ -112,6 +113,7 @@ pub const PIPELINE: &[Pass] = &[
     Pass { name: "lift", run: lift::run, leaves: Stage::Float },
     Pass { name: "specialize", run: specialize::run, leaves: Stage::Static },
     Pass { name: "fold_constants", run: fold_constants::run, leaves: Stage::Static },
+    Pass { name: "layout", run: layout::run, leaves: Stage::Static },
     Pass { name: "fold_norm", run: fold_norm::run, leaves: Stage::Static },
     Pass { name: "fold_sampler", run: fold_sampler::run, leaves: Stage::Static },
 ];

@@ -12,8 +12,13 @@ impl Graph {
 /// The per-channel factor that a constant applies to a tensor with these dimensions: the constant broadcasts along every
 /// axis but 1. Scalars count.
 pub(super) fn per_channel(constant: &Tensor, dims: &[usize]) -> Option<Vec<f32>> {
+    per_axis(constant, dims, 1)
+}
+
+/// The same along another axis.
+pub(super) fn per_axis(constant: &Tensor, dims: &[usize], axis: usize) -> Option<Vec<f32>> {
     let values = constant.as_f32()?;
-    let channels = *dims.get(1)?;
+    let channels = *dims.get(axis)?;
     if constant.dims.len() > dims.len() {
         return None;
     }
@@ -21,7 +26,7 @@ pub(super) fn per_channel(constant: &Tensor, dims: &[usize]) -> Option<Vec<f32>>
         return Some(vec![values[0]; channels]);
     }
     let lead = dims.len() - constant.dims.len();
-    let fits = constant.dims.iter().enumerate().all(|(i, &d)| d == 1 || (i + lead == 1 && d == channels));
+    let fits = constant.dims.iter().enumerate().all(|(i, &d)| d == 1 || (i + lead == axis && d == channels));
     (fits && values.len() == channels).then(|| values.to_vec())
 }
 
@@ -67,7 +72,7 @@ pub(crate) fn conditioning_ops(graph: &Graph) -> usize {
     graph.nodes.iter().filter(|n| only[n.output.0 as usize]).count()
 }
 
-/// Per-channel affine nodes: norms that were not folded away.
+/// Norms that are left: those with statistics of the sample, and per-channel affines that were not folded away.
 pub(crate) fn norm_ops(graph: &Graph) -> usize {
-    graph.nodes.iter().filter(|n| matches!(n.op, Op::Affine)).count()
+    graph.nodes.iter().filter(|n| matches!(n.op, Op::Affine | Op::Norm { .. })).count()
 }

@@ -36,7 +36,9 @@ pub(super) fn run(graph: &mut Graph, options: &Options) -> Result<(), PassError>
     let ops = graph.nodes.iter().filter(|n| path[n.output.0 as usize]).count();
     graph.set_meta("time_ops_before", ops.to_string());
     // A per-channel factor on the conditioning path is time arithmetic, not a norm.
-    let norms = graph.nodes.iter().filter(|n| n.op == Op::Affine && !path[n.output.0 as usize]).count();
+    let norms =
+        graph.nodes.iter().filter(|n| matches!(n.op, Op::Affine | Op::Norm { .. }) && !path[n.output.0 as usize]);
+    let norms = norms.count();
     graph.set_meta("norm_ops_before", norms.to_string());
 
     for (id, value) in &conditioning {

@@ -1,8 +1,12 @@
-//! Every exporter's spelling back to one operation: SiLU, 2x2 pixel shuffles, fixed-statistics norms, linear layers.
+//! Every exporter's spelling back to one operation: functions, norms, upsampling, pooling, pixel shuffles, linear layers.
+
+mod functions;
+mod movement;
+mod norms;
 
 use super::rewrite::per_channel;
 use super::{Options, PassError, fold_constants, rewrite};
-use crate::ir::{Graph, Op, Tensor, Unary, ValueId};
+use crate::ir::{Graph, Op, Tensor, ValueId};
 use std::collections::HashMap;
 
 const PASS: &str = "lift";
@@ -10,11 +14,30 @@ const PASS: &str = "lift";
 pub(super) fn run(graph: &mut Graph, options: &Options) -> Result<(), PassError> {
     fold_constants::run(graph, options)?;
     graph.sweep();
-    for rule in [silu, shuffle, linear, start_affine] {
+    let spellings = [
+        functions::function,
+        norms::spelled,
+        movement::moved,
+        movement::mean_pool,
+        movement::global_mean,
+        movement::resampling_kernel,
+    ];
+    for rule in spellings {
+        rewrite_all(graph, rule);
+    }
+    affines(graph);
+    rewrite_all(graph, norms::regrouped);
+    while rewrite_all(graph, norms::absorbed) {}
+    Ok(())
+}
+
+/// Linear layers and per-channel affines, on tensors whose channels are axis 1.
+pub(super) fn affines(graph: &mut Graph) {
+    for rule in [linear, start_affine] {
         rewrite_all(graph, rule);
     }
     while rewrite_all(graph, merge_affine) {}
-    Ok(())
+    while rewrite_all(graph, norms::absorbed) {}
 }
 
 /// What replaces a node: an operation on operands (new constants are appended by the rule).
@@ -51,80 +74,6 @@ fn rewrite_all(graph: &mut Graph, rule: fn(&mut Graph, &Context, usize) -> Rewri
     }
     graph.sweep();
     changed
-}
-
-/// `x * sigmoid(x)`, either order.
-fn silu(graph: &mut Graph, cx: &Context, i: usize) -> Rewrite {
-    let node = &graph.nodes[i];
-    if node.op != Op::Mul {
-        return None;
-    }
-    let [a, b] = node.inputs[..] else { return None };
-    let is_sigmoid_of = |gate: ValueId, x: ValueId| {
-        cx.producer(graph, gate).is_some_and(|p| p.op == Op::Unary(Unary::Sigmoid) && p.inputs == [x])
-    };
-    let x = if is_sigmoid_of(b, a) {
-        a
-    } else if is_sigmoid_of(a, b) {
-        b
-    } else {
-        return None;
-    };
-    Some((Op::Unary(Unary::Silu), vec![x], "sigmoid and mul became silu".to_owned()))
-}
-
-/// Reshape, Transpose, Reshape in the two orders of PyTorch's pixel_unshuffle and pixel_shuffle.
-fn shuffle(graph: &mut Graph, cx: &Context, i: usize) -> Rewrite {
-    let last = &graph.nodes[i];
-    let Op::Reshape { dims: out } = &last.op else { return None };
-    // Chains of reshapes between the three nodes (from squeezed or split axes) mean the same.
-    let skip_reshapes = |mut id: ValueId| {
-        while let Some(node) = cx.sole(graph, id)
-            && matches!(node.op, Op::Reshape { .. })
-        {
-            id = node.inputs[0];
-        }
-        id
-    };
-    let moved = cx.sole(graph, skip_reshapes(last.inputs[0]))?;
-    let Op::Transpose { perm } = &moved.op else { return None };
-    let wide = &graph.ty(moved.inputs[0]).dims;
-    let source = skip_reshapes(moved.inputs[0]);
-    let from = &graph.ty(source).dims;
-    if from.len() != 4 || out.len() != 4 || from[0] != 1 || out[0] != 1 {
-        return None;
-    }
-    // Both are judged without axes of size 1, so that a squeezed batch or channel axis does not matter.
-    let squeezed: Vec<usize> = (0..wide.len()).filter(|&a| wide[a] != 1).collect();
-    let rank = |a: usize| squeezed.iter().position(|&s| s == a);
-    let order: Vec<usize> = perm.iter().filter_map(|&p| rank(p)).collect();
-    let wide: Vec<usize> = squeezed.iter().map(|&a| wide[a]).collect();
-    let without_ones = |dims: &[usize]| dims.iter().copied().filter(|&d| d != 1).collect::<Vec<_>>();
-    let canonical = |dims: &[usize], perm: &[usize]| -> (Vec<usize>, Vec<usize>) {
-        let kept: Vec<usize> = (0..dims.len()).filter(|&a| dims[a] != 1).collect();
-        (without_ones(dims), perm.iter().filter_map(|p| kept.iter().position(|k| k == p)).collect())
-    };
-    let (c, h, w) = (from[1], from[2], from[3]);
-    if out[2] > 0 && h % out[2] == 0 && h > out[2] {
-        let b = h / out[2];
-        if w == out[3] * b && out[1] == c * b * b {
-            let expected = canonical(&[1, c, h / b, b, w / b, b], &[0, 1, 3, 5, 2, 4]);
-            if expected == (wide, order) {
-                return Some((Op::PixelUnshuffle { block: b }, vec![source], format!("became pixel_unshuffle by {b}")));
-            }
-        }
-        return None;
-    }
-    if h > 0 && out[2] % h == 0 && out[2] > h {
-        let b = out[2] / h;
-        if out[3] == w * b && c == out[1] * b * b {
-            let expected = canonical(&[1, out[1], b, b, h, w], &[0, 1, 4, 2, 5, 3]);
-            if expected == (wide, order) {
-                return Some((Op::PixelShuffle { block: b }, vec![source], format!("became pixel_shuffle by {b}")));
-            }
-        }
-    }
-    None
 }
 
 /// A matrix product with a constant on the right is a linear layer.
