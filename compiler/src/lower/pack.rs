@@ -1,6 +1,6 @@
 //! The target's packing: which order of weights the best kernel for a layer reads.
 
-use flowlet_kernels::conv::{AVX2_PANELS, DSP_ROWS_OF_4, DSP_ROWS_OF_5, pack};
+use flowlet_kernels::conv::{AVX2_PANELS, DSP_ROWS_OF_4, DSP_ROWS_OF_5, MVE_DEPTHWISE, MVE_PANELS, pack};
 use flowlet_plan::{AVX2_PRODUCTS, ConvTranspose, DType, Epilogue, Isa, Packing, RowKey, Slot};
 
 /// The layer as far as the choice of a kernel depends on it.
@@ -38,6 +38,8 @@ pub(super) fn choose(isa: Isa, layer: &Layer) -> Packing {
         Isa::ArmDsp if layer.outputs.is_multiple_of(5) && !layer.outputs.is_multiple_of(4) => DSP_ROWS_OF_5,
         Isa::ArmDsp => DSP_ROWS_OF_4,
         Isa::Avx2 if layer.groups == 1 && layer.filter(AVX2_PANELS) <= AVX2_PRODUCTS => AVX2_PANELS,
+        Isa::ArmMve if layer.is_depthwise() => MVE_DEPTHWISE,
+        Isa::ArmMve if layer.groups == 1 => MVE_PANELS,
         Isa::Scalar | Isa::ArmMve | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm | Isa::Avx2 | Isa::Avx512Vnni => {
             Packing::Ohwi
         }

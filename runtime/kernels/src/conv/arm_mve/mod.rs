@@ -23,7 +23,7 @@ use epilogue::Finish;
 /// Whether constants are aligned to words, as vector loads need. Constants of a lowered model are.
 #[inline(always)]
 pub(super) fn are_aligned(epilogue: &Epilogue<'_>) -> bool {
-    let word = |bytes: &[u8]| bytes.as_ptr().addr() % 4 == 0;
+    let word = |bytes: &[u8]| bytes.as_ptr().addr().is_multiple_of(4);
     word(epilogue.bias) && word(epilogue.multipliers)
 }
 

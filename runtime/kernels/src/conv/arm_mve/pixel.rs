@@ -42,7 +42,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: &mut Window
     let pixel = layer.geometry.pixel(place);
     let output = layer.output;
     let products = layer.products();
-    let whole = products % 32 == 0 && products > 0;
+    let whole = products.is_multiple_of(32) && products > 0;
     let job = Pixel {
         bias: layer.bias,
         multipliers: layer.epilogue.multipliers.as_ptr(),
