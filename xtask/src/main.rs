@@ -1,11 +1,14 @@
 //! The project's own commands. `cargo xtask` lists them.
 //!
+//! - [`bench_mcu`]: executed instructions of single layers, beside other kernels' figures.
 //! - [`demo`]: from the committed models to pictures, on this host and on an emulated board.
 //! - [`mod@test`]: every tier of tests, and a table of what ran and what did not.
 //! - [`boards`]: builds a firmware image and runs it.
+//! - [`peers`]: other runtimes beside flowlet, in one interleaved run.
 //! - [`setup`]: what all of that needs from the system, and how to get it.
 
 mod arm_rust;
+mod bench_mcu;
 mod boards;
 mod cargo;
 mod conformance;
@@ -13,6 +16,7 @@ mod demo;
 mod demo_report;
 mod figures;
 mod host;
+mod peers;
 mod rows;
 mod selftest;
 mod setup;
@@ -26,6 +30,8 @@ usage: cargo xtask <command>
   demo [--install]          draw pictures on this host and on an emulated Cortex-M4F, and compare
   test [--install] [--all]  run the tests; --all adds the long ones
   board [NAME] [--bin BIN]  build one board's firmware, run it and report on it
+  bench-mcu [--install]     count instructions of layers and models on emulated microcontrollers
+  peers [--install] [NET]   time flowlet and other runtimes side by side on this host
   setup [--install]         list what the above need from the system
 --install gets what is missing (apt-get, rustup); without it nothing on the system is changed.";
 
@@ -37,7 +43,9 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["demo"] if !all => demo::command(install),
         ["test"] => test::command(install, all),
+        ["bench-mcu"] if !all => bench_mcu::command(install),
         ["setup"] if !all => setup::command(install),
+        ["peers", rest @ ..] if !all => peers::command(install, rest),
         ["board", rest @ ..] if !all => boards::command(install, rest),
         [] => {
             println!("{USAGE}");
