@@ -24,9 +24,15 @@ pub use flowlet_plan as plan;
 
 pub use isa::has_feature;
 
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+#[macro_use]
+mod arm_mve;
+
 pub mod add;
 mod bytes;
 pub mod conv;
+#[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
+mod dsp;
 pub mod isa;
 pub mod map;
 pub mod matmul;

@@ -1,5 +1,9 @@
 //! Sum of two s8 tensors of different scales: `sat8((a*ma + b*mb + c + 2^(shift-1)) >> shift)`.
 
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+mod arm_dsp;
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 pub(crate) mod avx2;
 mod params;
@@ -8,8 +12,15 @@ pub mod scalar;
 
 pub use params::{Term, add_params};
 
+use crate::isa::is_available;
 use crate::plan::{Add, AddParams, Isa};
 use crate::requant::saturate;
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+use arm_dsp as kernel;
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+use arm_mve as kernel;
+#[cfg(not(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm")))]
+use scalar as kernel;
 
 /// The sum of two s8 values; ties round up.
 #[inline(always)]
@@ -21,7 +32,13 @@ pub const fn sum(a: i8, b: i8, params: &AddParams) -> i8 {
 
 /// The instruction set whose kernel [`run`] takes.
 pub fn isa() -> Isa {
-    Isa::Scalar
+    if is_available(Isa::ArmMve) {
+        Isa::ArmMve
+    } else if is_available(Isa::ArmDsp) {
+        Isa::ArmDsp
+    } else {
+        Isa::Scalar
+    }
 }
 
 /// Runs the step; the output may be the same place as either operand.
@@ -33,5 +50,5 @@ pub fn isa() -> Isa {
 pub fn run(arena: &mut [i8], step: &Add<'_>) {
     assert!(step.fits(arena.len()), "the sum does not fit the arena");
     // SAFETY: the assertion is the callee's condition.
-    unsafe { scalar::run(arena.as_mut_ptr(), step) }
+    unsafe { kernel::run(arena.as_mut_ptr(), step) }
 }

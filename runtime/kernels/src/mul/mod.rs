@@ -1,11 +1,22 @@
 //! Product of two s8 tensors: the requantise law on `(a - za) * (b - zb)`, then a table.
 
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+mod arm_dsp;
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+mod arm_mve;
 pub mod reference;
 pub mod scalar;
 
+use crate::isa::is_available;
 use crate::plan::{Isa, Mul};
 use crate::requant::requantise;
 use crate::table::lookup;
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+use arm_dsp as kernel;
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+use arm_mve as kernel;
+#[cfg(not(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm")))]
+use scalar as kernel;
 
 /// One element.
 #[inline(always)]
@@ -20,7 +31,13 @@ pub const fn product(a: i8, b: i8, step: &Mul<'_>) -> i8 {
 
 /// The instruction set whose kernel [`run`] takes.
 pub fn isa() -> Isa {
-    Isa::Scalar
+    if is_available(Isa::ArmMve) {
+        Isa::ArmMve
+    } else if is_available(Isa::ArmDsp) {
+        Isa::ArmDsp
+    } else {
+        Isa::Scalar
+    }
 }
 
 /// Runs the step; the output may be the same place as an operand of its shape.
@@ -31,5 +48,5 @@ pub fn isa() -> Isa {
 pub fn run(arena: &mut [i8], step: &Mul<'_>) {
     assert!(step.fits(arena.len()), "the product does not fit the arena");
     // SAFETY: the assertion is the callee's condition.
-    unsafe { scalar::run(arena.as_mut_ptr(), step) }
+    unsafe { kernel::run(arena.as_mut_ptr(), step) }
 }
