@@ -9,6 +9,7 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ptr::null;
 
+use super::gather::Windows;
 use super::{Finish, Layer};
 use crate::add::sum;
 use crate::plan::Residual;
@@ -82,14 +83,22 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     if epilogue.residual.is_some() {
         job.finish.table = null();
     }
-    let end = run_end(layer);
+    let mut windows = Windows::new(arena, layer);
     for y in 0..geometry.pixels[0] {
+        windows.row(y);
         let mut x = 0;
         while x < geometry.pixels[1] {
             let pixel = geometry.pixel([y, x]);
+            let (first, is_inside) = windows.place(x);
             // SAFETY: the list has room for every kernel place.
-            let is_inside = unsafe { list(arena, layer, [y, x], places, padding) };
-            job.pixels = if is_inside && x < end && epilogue.residual.is_none() { end - x } else { 1 };
+            unsafe {
+                if is_inside {
+                    list_inside(layer, first, places);
+                } else {
+                    list(arena, layer, [y, x], places, padding);
+                }
+            }
+            job.pixels = if is_inside && epilogue.residual.is_none() { windows.end() - x } else { 1 };
             x += job.pixels;
             if let Some(residual) = &epilogue.residual {
                 job.output = before_residual;
@@ -108,31 +117,39 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     }
 }
 
-/// The first pixel of a row whose window reaches over the input's right border, if windows to the left of it move by
-/// one step from pixel to pixel; else none does.
-fn run_end(layer: &Layer<'_>) -> usize {
-    let geometry = &layer.geometry;
-    if geometry.upsample_shift > 0 {
-        return 0;
-    }
-    let reach = geometry.origin[1] + (geometry.kernel[1] - 1) * geometry.dilation[1];
-    let room = layer.input.width as i32 - 1 - reach;
-    if room < 0 {
-        return 0;
-    }
-    (room.checked_div(geometry.stride[1]).unwrap_or(0) as usize + 1).min(geometry.pixels[1])
-}
-
-/// Lists the places of a window. True when all of them are inside the input.
+/// Lists the places of a window that lies inside the input, from its first byte.
 ///
 /// # Safety
 /// `places` must be writable for a word for each kernel place.
-unsafe fn list(arena: *mut i8, layer: &Layer<'_>, at: [usize; 2], places: *mut *const i8, padding: *const i8) -> bool {
+unsafe fn list_inside(layer: &Layer<'_>, first: *const i8, places: *mut *const i8) {
+    let geometry = &layer.geometry;
+    let pitch = layer.input.pitch as usize;
+    let [down, across] = geometry.dilation.map(|places| places as usize);
+    let (mut row, mut next) = (first, places);
+    for _ in 0..geometry.kernel[0] {
+        let mut place = row;
+        for _ in 0..geometry.kernel[1] {
+            // SAFETY: one of the words for the kernel places.
+            unsafe {
+                next.write(place);
+                next = next.add(1);
+            }
+            place = place.wrapping_add(across * pitch);
+        }
+        row = row.wrapping_add(down * layer.input.width as usize * pitch);
+    }
+}
+
+/// Lists the places of a window that reaches over the border.
+///
+/// # Safety
+/// As [`list_inside`].
+unsafe fn list(arena: *const i8, layer: &Layer<'_>, at: [usize; 2], places: *mut *const i8, padding: *const i8) {
     let (geometry, input) = (&layer.geometry, layer.input);
     let window = geometry.window(input, at);
     let [[top, bottom], [left, right]] = window.inside;
     let [rows, columns] = geometry.kernel;
-    let source = arena.wrapping_add(input.offset as usize).cast_const();
+    let source = arena.wrapping_add(input.offset as usize);
     let mut next = places;
     for ky in 0..rows {
         let is_row_inside = ky >= top && ky < bottom;
@@ -146,7 +163,6 @@ unsafe fn list(arena: *mut i8, layer: &Layer<'_>, at: [usize; 2], places: *mut *
             }
         }
     }
-    top == 0 && left == 0 && bottom == rows && right == columns
 }
 
 /// # Safety

@@ -4,106 +4,166 @@ use core::arch::global_asm;
 
 use super::Layer;
 
-/// Finds windows; the gathered ones are kept in the scratch memory, one for each pixel of a tile.
-pub(super) struct Windows {
+/// Finds the windows of one row of output pixels after the other; gathered ones are kept in the scratch memory.
+pub(super) struct Windows<'s> {
+    layer: &'s Layer<'s>,
     /// Whether a window that lies inside the input is one run of bytes there.
     is_run: bool,
-    scratch: *mut i8,
-    /// Bytes from one gathered window to the next.
+    /// Whether one that does not is a run of bytes in each of its rows.
+    has_runs: bool,
+    /// Output columns whose windows lie inside the input, for rows of which that is true too.
+    columns: [usize; 2],
+    rows: [usize; 2],
+    /// Row of output pixels.
+    y: usize,
+    /// Those columns in this row; none if the row's windows reach over the border.
+    inside: [usize; 2],
+    /// First byte of the first pixel's window, which may be outside.
+    first: *const i8,
+    /// Bytes from window to window.
     step: usize,
+    /// Bytes of a row of the window.
+    line: usize,
+    /// Bytes from row to row of the input.
+    pitch: usize,
+    source: *const i8,
 }
 
 unsafe extern "C" {
-    /// Copies `n` bytes, which may be none.
-    fn flowlet_mve_copy(to: *mut i8, from: *const i8, n: usize);
     /// Writes `n` bytes of `value`, which may be none.
     fn flowlet_mve_fill(to: *mut i8, value: i32, n: usize);
-    /// Copies `rows` runs of `n` bytes, `pitch` bytes apart, behind one another.
-    fn flowlet_mve_rows(to: *mut i8, from: *const i8, n: usize, rows: usize, pitch: usize);
+    /// Copies `size[0]` runs of `size[1]` bytes from places `pitch` bytes apart to places `line` bytes apart.
+    fn flowlet_mve_copy(to: *mut i8, line: usize, from: *const i8, pitch: usize, size: &[usize; 2]);
 }
 
-impl Windows {
-    pub(super) fn new(layer: &Layer<'_>) -> Windows {
-        let geometry = &layer.geometry;
+impl<'s> Windows<'s> {
+    pub(super) fn new(arena: *const i8, layer: &'s Layer<'s>) -> Windows<'s> {
+        let (geometry, input) = (&layer.geometry, layer.input);
         let [rows, columns] = geometry.kernel;
+        let has_runs = geometry.rows_are_contiguous(input);
+        let pixel = input.pitch as usize;
         Windows {
-            is_run: rows == 1 && (columns == 1 || geometry.rows_are_contiguous(layer.input)),
-            scratch: layer.scratch.cast(),
-            step: layer.padded_products(),
+            layer,
+            is_run: geometry.upsample_shift == 0 && rows == 1 && (columns == 1 || has_runs),
+            has_runs,
+            columns: inside(layer, 1, input.width),
+            rows: inside(layer, 0, input.height),
+            y: 0,
+            inside: [0, 0],
+            first: arena,
+            step: geometry.stride[1] as usize * pixel,
+            line: columns as usize * input.channels as usize,
+            pitch: geometry.dilation[0] as usize * input.width as usize * pixel,
+            source: arena.wrapping_add(input.offset as usize),
         }
     }
 
-    /// The window of an output pixel, in a place of its own for each `p`.
+    /// Goes to row `y` of the output pixels.
+    #[inline(always)]
+    pub(super) fn row(&mut self, y: usize) {
+        let (geometry, input) = (&self.layer.geometry, self.layer.input);
+        let [top, left] = geometry.origin;
+        let place = (top + y as i32 * geometry.stride[0]) * input.width as i32 + left;
+        self.y = y;
+        self.inside = if y >= self.rows[0] && y < self.rows[1] { self.columns } else { [0, 0] };
+        self.first = self.source.wrapping_offset(place as isize * input.pitch as isize);
+    }
+
+    /// First byte of the window of the row's output pixel `x`, and whether it lies inside the input without gaps from
+    /// the upsampling.
+    #[inline(always)]
+    pub(super) fn place(&self, x: usize) -> (*const i8, bool) {
+        (self.first.wrapping_add(x * self.step), x >= self.inside[0] && x < self.inside[1])
+    }
+
+    /// The row's first output pixel whose window does not lie inside any more.
+    #[inline(always)]
+    pub(super) fn end(&self) -> usize {
+        self.inside[1]
+    }
+
+    /// The window of the row's output pixel `x` as a run of bytes, in a place of its own for each `p`.
     ///
     /// # Safety
-    /// As [`Layer::run`], with the pixel at `at` inside the geometry.
+    /// As [`Layer::run`], with the pixel inside the geometry.
     #[inline(always)]
-    pub(super) unsafe fn window(&mut self, arena: *const i8, layer: &Layer<'_>, at: [usize; 2], p: usize) -> *const i8 {
-        let (geometry, input) = (&layer.geometry, layer.input);
-        let channels = input.channels as usize;
-        let window = geometry.window(input, at);
-        let [[top, bottom], [left, right]] = window.inside;
-        let [rows, columns] = geometry.kernel;
-        let source = arena.wrapping_add(input.offset as usize);
-        let is_inside = rows > 0 && top == 0 && left == 0 && bottom == rows && right == columns;
+    pub(super) unsafe fn window(&self, x: usize, p: usize) -> *const i8 {
+        let (first, is_inside) = self.place(x);
         if is_inside && self.is_run {
-            return source.wrapping_add(geometry.place(input, &window, [0, 0]));
+            return first;
         }
-        let into = self.scratch.wrapping_add(p * self.step);
-        let line = columns as usize * channels;
-        // SAFETY: the scratch memory holds a window for each pixel of a tile, and the places inside the window are
-        // inside the input.
+        let into = self.layer.scratch.wrapping_add(p * self.layer.padded_products()).cast();
+        // SAFETY: the scratch memory holds a window for each pixel of a tile; a window that lies inside the input is
+        // readable.
         unsafe {
-            if is_inside && geometry.rows_are_contiguous(input) {
-                let first = source.add(geometry.place(input, &window, [0, 0]));
-                let pitch = geometry.dilation[0] as usize * input.width as usize * input.pitch as usize;
-                flowlet_mve_rows(into, first, line, rows as usize, pitch);
-                return into;
-            }
-            for ky in 0..rows {
-                let row = into.add(ky as usize * line);
-                if ky < top || ky >= bottom || left >= right {
-                    flowlet_mve_fill(row, layer.zero_point.into(), line);
-                    continue;
-                }
-                let (before, after) = (left as usize * channels, right as usize * channels);
-                flowlet_mve_fill(row, layer.zero_point.into(), before);
-                flowlet_mve_fill(row.add(after), layer.zero_point.into(), line - after);
-                if geometry.rows_are_contiguous(input) {
-                    let first = source.add(geometry.place(input, &window, [ky, left]));
-                    flowlet_mve_copy(row.add(before), first, after - before);
-                } else {
-                    for kx in left..right {
-                        let first = source.add(geometry.place(input, &window, [ky, kx]));
-                        flowlet_mve_copy(row.add(kx as usize * channels), first, channels);
-                    }
-                }
+            if is_inside && self.has_runs {
+                let size = [self.layer.geometry.kernel[0] as usize, self.line];
+                flowlet_mve_copy(into, self.line, first, self.pitch, &size);
+            } else {
+                self.gather(x, into);
             }
         }
         into
     }
+
+    /// Copies a window that reaches over the border or has gaps.
+    ///
+    /// # Safety
+    /// As [`Self::window`], with `into` writable for a window.
+    #[inline(never)]
+    unsafe fn gather(&self, x: usize, into: *mut i8) {
+        let (geometry, input) = (&self.layer.geometry, self.layer.input);
+        let channels = input.channels as usize;
+        let window = geometry.window(input, [self.y, x]);
+        let [[top, bottom], [left, right]] = window.inside;
+        // SAFETY: the places inside the window are inside the input.
+        unsafe {
+            let places = geometry.kernel[0] as usize * self.line;
+            flowlet_mve_fill(into, self.layer.zero_point.into(), places);
+            if bottom <= top || right <= left {
+                return;
+            }
+            let columns = (right - left) as usize;
+            let into = into.add(top as usize * self.line + left as usize * channels);
+            let first = |ky| self.source.add(geometry.place(input, &window, [ky, left]));
+            if self.has_runs {
+                let size = [(bottom - top) as usize, columns * channels];
+                flowlet_mve_copy(into, self.line, first(top), self.pitch, &size);
+                return;
+            }
+            for ky in top..bottom {
+                let into = into.add((ky - top) as usize * self.line);
+                if geometry.upsample_shift == 0 {
+                    let pitch = geometry.dilation[1] as usize * input.pitch as usize;
+                    flowlet_mve_copy(into, channels, first(ky), pitch, &[columns, channels]);
+                    continue;
+                }
+                for kx in left..right {
+                    let from = self.source.add(geometry.place(input, &window, [ky, kx]));
+                    flowlet_mve_copy(into.add((kx - left) as usize * channels), 0, from, 0, &[1, channels]);
+                }
+            }
+        }
+    }
+}
+
+/// Output rows or columns whose windows lie inside the input; none where windows have gaps from the upsampling.
+fn inside(layer: &Layer<'_>, axis: usize, size: u16) -> [usize; 2] {
+    let geometry = &layer.geometry;
+    let (origin, stride) = (geometry.origin[axis], geometry.stride[axis]);
+    let room = size as i32 - 1 - (geometry.kernel[axis] - 1) * geometry.dilation[axis] - origin;
+    if geometry.upsample_shift > 0 || geometry.kernel[axis] == 0 || room < 0 {
+        return [0, 0];
+    }
+    let first = (stride - 1 - origin).max(0).checked_div(stride).unwrap_or(0) as usize;
+    let end = room.checked_div(stride).unwrap_or(0) as usize + 1;
+    [first, end.min(geometry.pixels[axis])]
 }
 
 global_asm!(
     ".syntax unified",
     ".thumb",
     ".cpu cortex-m55",
-    ".pushsection .text.flowlet_mve_copy, \"ax\", %progbits",
-    ".p2align 2",
-    ".global flowlet_mve_copy",
-    ".type flowlet_mve_copy, %function",
-    ".thumb_func",
-    "flowlet_mve_copy:",
-    "push {{r4, lr}}",
-    "wlstp.8 lr, r2, 2f",
-    "1:",
-    "vldrb.8 q0, [r1], #16",
-    "vstrb.8 q0, [r0], #16",
-    "letp lr, 1b",
-    "2:",
-    "pop {{r4, pc}}",
-    ".size flowlet_mve_copy, . - flowlet_mve_copy",
-    ".popsection",
     ".pushsection .text.flowlet_mve_fill, \"ax\", %progbits",
     ".p2align 2",
     ".global flowlet_mve_fill",
@@ -120,28 +180,29 @@ global_asm!(
     "pop {{r4, pc}}",
     ".size flowlet_mve_fill, . - flowlet_mve_fill",
     ".popsection",
-    ".pushsection .text.flowlet_mve_rows, \"ax\", %progbits",
+    ".pushsection .text.flowlet_mve_copy, \"ax\", %progbits",
     ".p2align 2",
-    ".global flowlet_mve_rows",
-    ".type flowlet_mve_rows, %function",
+    ".global flowlet_mve_copy",
+    ".type flowlet_mve_copy, %function",
     ".thumb_func",
-    "flowlet_mve_rows:",
+    "flowlet_mve_copy:",
     "ldr r12, [sp]",
     "push {{r4-r7, lr}}",
+    "ldrd r6, r7, [r12]",
     "3:",
     "mov r4, r0",
-    "mov r5, r1",
-    "wlstp.8 lr, r2, 2f",
+    "mov r5, r2",
+    "wlstp.8 lr, r7, 2f",
     "1:",
     "vldrb.8 q0, [r5], #16",
     "vstrb.8 q0, [r4], #16",
     "letp lr, 1b",
     "2:",
-    "subs r3, #1",
-    "add r0, r2",
-    "add r1, r12",
+    "subs r6, #1",
+    "add r0, r1",
+    "add r2, r3",
     "bne 3b",
     "pop {{r4-r7, pc}}",
-    ".size flowlet_mve_rows, . - flowlet_mve_rows",
+    ".size flowlet_mve_copy, . - flowlet_mve_copy",
     ".popsection",
 );

@@ -16,6 +16,8 @@ mod gather;
 mod pixel;
 mod tile;
 
+use core::ptr::null;
+
 use super::geometry::Geometry;
 use crate::plan::{ARM_MVE_PIXELS, Conv, ConvTranspose, Epilogue, Packing, Slot};
 use epilogue::Finish;
@@ -72,26 +74,33 @@ impl Layer<'_> {
     /// As [`Self::run`].
     unsafe fn run_panels(&self, arena: *mut i8) {
         let [rows, columns] = self.geometry.pixels;
-        let mut windows = gather::Windows::new(self);
+        let mut windows = gather::Windows::new(arena, self);
+        if rows * columns == 1 {
+            windows.row(0);
+            // SAFETY: the only pixel is inside the geometry.
+            unsafe { pixel::run(arena, self, windows.window(0, 0), self.geometry.first) };
+            return;
+        }
         let mut tile = tile::Tile::new(self);
         // The pixels of a tile need not be neighbours, so tiles cross rows.
-        let mut places = [[0; 2]; ARM_MVE_PIXELS];
-        let mut waiting = 0;
+        let mut waiting = [(null(), 0); ARM_MVE_PIXELS];
+        let mut count = 0;
         for y in 0..rows {
+            windows.row(y);
             for x in 0..columns {
-                places[waiting] = [y, x];
-                waiting += 1;
-                if waiting < ARM_MVE_PIXELS {
-                    continue;
+                // SAFETY: the pixel is inside the geometry.
+                waiting[count] = (unsafe { windows.window(x, count) }, self.geometry.pixel([y, x]));
+                count += 1;
+                if count == ARM_MVE_PIXELS {
+                    // SAFETY: the windows of these pixels.
+                    unsafe { tile.run(arena, self, &waiting) };
+                    count = 0;
                 }
-                waiting = 0;
-                // SAFETY: the pixels are inside the geometry.
-                unsafe { tile.run(arena, self, &mut windows, places) };
             }
         }
-        for place in &places[..waiting] {
-            // SAFETY: the pixel is inside the geometry.
-            unsafe { pixel::run(arena, self, &mut windows, *place) };
+        for (window, pixel) in waiting.into_iter().take(count) {
+            // SAFETY: the window of this pixel.
+            unsafe { pixel::run(arena, self, window, pixel) };
         }
     }
 }

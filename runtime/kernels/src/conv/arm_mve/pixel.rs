@@ -5,7 +5,6 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ptr::null;
 
-use super::gather::Windows;
 use super::{Finish, Layer};
 
 /// What the assembler reads.
@@ -34,12 +33,11 @@ unsafe extern "C" {
     fn flowlet_mve_conv_pixel(pixel: *const Pixel);
 }
 
-/// Computes all channels of one pixel.
+/// Computes all channels of one pixel, given as its window and its number.
 ///
 /// # Safety
-/// As [`Layer::run`], with the pixel inside the geometry.
-pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: &mut Windows, place: [usize; 2]) {
-    let pixel = layer.geometry.pixel(place);
+/// As [`Layer::run`], with the pixel inside the output.
+pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, window: *const i8, pixel: usize) {
     let output = layer.output;
     let products = layer.products();
     let whole = products.is_multiple_of(32) && products > 0;
@@ -50,8 +48,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: &mut Window
         output: arena.wrapping_add(output.offset as usize + pixel * output.pitch as usize),
         channels: output.channels as usize,
         turns: products / 32,
-        // SAFETY: the pixel is inside the geometry.
-        window: unsafe { windows.window(arena, layer, place, 0) },
+        window,
         residual: layer.epilogue.residual.map_or(null(), |residual| {
             let slot = &residual.slot;
             arena.wrapping_add(slot.offset as usize + pixel * slot.pitch as usize)

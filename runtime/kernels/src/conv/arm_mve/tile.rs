@@ -5,7 +5,6 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ptr::null;
 
-use super::gather::Windows;
 use super::{Finish, Layer};
 use crate::plan::ARM_MVE_PIXELS;
 
@@ -49,23 +48,20 @@ impl Tile {
         }
     }
 
-    /// Computes all channels of three pixels.
+    /// Computes all channels of three pixels, given as their windows and their numbers.
     ///
     /// # Safety
-    /// As [`Layer::run`], with the pixels inside the geometry.
+    /// As [`Layer::run`], with the pixels inside the output.
     #[inline(always)]
     pub(super) unsafe fn run(
         &mut self,
         arena: *mut i8,
         layer: &Layer<'_>,
-        windows: &mut Windows,
-        places: [[usize; 2]; ARM_MVE_PIXELS],
+        pixels: &[(*const i8, usize); ARM_MVE_PIXELS],
     ) {
         let output = layer.output;
-        for (p, place) in places.into_iter().enumerate() {
-            let pixel = layer.geometry.pixel(place);
-            // SAFETY: the pixel is inside the geometry.
-            self.windows[p] = unsafe { windows.window(arena, layer, place, p) };
+        for (p, &(window, pixel)) in pixels.iter().enumerate() {
+            self.windows[p] = window;
             self.outputs[p] = arena.wrapping_add(output.offset as usize + pixel * output.pitch as usize);
             if let Some(residual) = &layer.epilogue.residual {
                 let slot = &residual.slot;
