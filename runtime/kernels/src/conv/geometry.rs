@@ -78,6 +78,22 @@ impl Geometry {
         self.first + y * self.step[0] + x * self.step[1]
     }
 
+    /// Rows and columns of the output pixels whose windows lie inside the input, as half-open ranges; either may be
+    /// empty.
+    #[inline(always)]
+    pub fn interior(&self, input: &Slot) -> [[usize; 2]; 2] {
+        let axis = |axis: usize, size: u16| {
+            let stride = self.stride[axis];
+            let quotient = |n: i32| n.checked_div(stride).unwrap_or(0).max(0) as usize;
+            let origin = self.origin[axis];
+            let room = ((size as i32) << self.upsample_shift) - (self.kernel[axis] - 1) * self.dilation[axis] - origin;
+            let low = quotient(stride - 1 - origin.min(0)).min(self.pixels[axis]);
+            let high = quotient(room.max(0) + stride - 1).min(self.pixels[axis]);
+            [low, high]
+        };
+        [axis(0, input.height), axis(1, input.width)]
+    }
+
     /// The part of a window that lies inside the input, for the output pixel at `y`, `x`.
     #[inline(always)]
     pub fn window(&self, input: &Slot, [y, x]: [usize; 2]) -> Window {

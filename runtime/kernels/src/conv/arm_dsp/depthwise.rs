@@ -2,38 +2,40 @@
 //! products with weights that are 16 bits wide in flash.
 //!
 //! A pixel's window is a list of places, one for each kernel place; places in the padding lie in a pixel of zero
-//! points. So the inner loop has no borders.
+//! points. So the inner loop has no borders. Windows without padding differ by one distance only and share a list.
 
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use core::ptr::null;
 
 use super::Layer;
-use crate::add::sum;
 use crate::bytes::i32_at;
-use crate::requant::requantise;
-use crate::table::lookup;
+use crate::conv::epilogue::finish;
+use crate::conv::geometry::Window;
 
 /// Channels computed together.
 const BLOCK: usize = 4;
 
-/// What the inner function reads; it moves `weights`, `bias`, `multipliers` and `output` on.
+/// What the inner functions read; they move `multipliers`, `output` and `bias` on. The first four words and the next
+/// two are loaded by one instruction each.
 #[repr(C)]
 struct Pixel {
-    /// The place of each kernel place's first channel.
-    places: *const *const i8,
-    /// Past the last of them.
-    end: *const *const i8,
-    weights: *const u8,
-    bias: *const u8,
     multipliers: *const u8,
     left_shift: u32,
     zero_point: i32,
     /// The middle of the table, or null.
     table: *const u8,
     output: *mut i8,
-    /// Bytes of channels to compute, a multiple of four.
-    channels: usize,
+    /// Past the last channel to compute, a multiple of four from the first.
+    end: *mut i8,
+    bias: *const u8,
+    weights: *const u8,
+    /// The place of each kernel place's first channel.
+    places: *const *const i8,
+    /// Past the last of them.
+    places_end: *const *const i8,
+    /// Bytes from the listed places to those of this pixel.
+    distance: usize,
 }
 
 /// Runs a layer packed as [`crate::plan::Packing::DspDepthwise`].
@@ -45,46 +47,50 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     let geometry = &layer.geometry;
     let (epilogue, input, output) = (layer.epilogue, layer.input, layer.output);
     let channels = output.channels as usize;
-    let [kernel_rows, kernel_columns] = geometry.kernel;
-    let taps = (kernel_rows * kernel_columns) as usize;
+    let taps = (geometry.kernel[0] * geometry.kernel[1]) as usize;
     let places: *mut *const i8 = layer.scratch.cast();
-    let padding: *mut i8 = layer.scratch.wrapping_add(4 * taps).cast();
     // A residual is added outside: no network here has one behind a depthwise layer.
     let blocks = if epilogue.residual.is_some() { 0 } else { channels / BLOCK };
     // SAFETY: the scratch memory holds a word for each kernel place and a pixel of the input.
-    unsafe { padding.write_bytes(layer.zero_point as u8, channels) };
+    unsafe { padding(layer).write_bytes(layer.zero_point as u8, channels) };
+    let compute = match taps {
+        9 => compute_9,
+        n if n % 5 == 0 => compute_5,
+        n if n % 3 == 0 => compute_3,
+        _ => compute_1,
+    };
+    let mut job = Pixel {
+        multipliers: null(),
+        left_shift: epilogue.left_shift as u32,
+        zero_point: epilogue.zero_point as i32,
+        table: epilogue.table.map_or(null(), |table| table.as_ptr().wrapping_add(128)),
+        output: arena,
+        end: arena,
+        bias: null(),
+        weights: layer.weights,
+        places: places.cast_const(),
+        places_end: places.wrapping_add(taps).cast_const(),
+        distance: 0,
+    };
+    let [rows, columns] = geometry.interior(input);
+    let mut listed = false;
     for y in 0..geometry.pixels[0] {
         for x in 0..geometry.pixels[1] {
-            let window = geometry.window(input, [y, x]);
-            let [[top, bottom], [left, right]] = window.inside;
-            let pixel = geometry.pixel([y, x]);
-            let mut tap = 0;
-            for ky in 0..kernel_rows {
-                let inside = ky >= top && ky < bottom && left < right;
-                let row = if inside { geometry.place(input, &window, [ky, left]) } else { 0 };
-                let mut at = arena.wrapping_add(input.offset as usize + row).cast_const();
-                for kx in 0..kernel_columns {
-                    let here = inside && kx >= left && kx < right;
-                    // SAFETY: one of the words for the kernel places.
-                    unsafe { places.add(tap).write(if here { at } else { padding }) };
-                    if here {
-                        at = at.wrapping_add((geometry.dilation[1] as usize) * input.pitch as usize);
-                    }
-                    tap += 1;
-                }
+            let shared = geometry.upsample_shift == 0 && within(rows, y) && within(columns, x);
+            if shared && listed {
+                job.distance = job.distance.wrapping_add(geometry.stride[1] as usize * input.pitch as usize);
+            } else {
+                let window = geometry.window(input, [y, x]);
+                job.distance = if shared { geometry.place(input, &window, [0, 0]) } else { 0 };
+                // SAFETY: the scratch memory holds a word for each kernel place.
+                unsafe { list(arena, layer, &window, job.distance) };
+                listed = shared;
             }
-            let mut job = Pixel {
-                places: places.cast_const(),
-                end: places.wrapping_add(taps).cast_const(),
-                weights: layer.weights,
-                bias: layer.bias,
-                multipliers: epilogue.multipliers.as_ptr(),
-                left_shift: epilogue.left_shift as u32,
-                zero_point: epilogue.zero_point as i32,
-                table: epilogue.table.map_or(null(), |table| table.as_ptr().wrapping_add(128)),
-                output: arena.wrapping_add(output.offset as usize + pixel * output.pitch as usize),
-                channels: BLOCK * blocks,
-            };
+            let pixel = geometry.pixel([y, x]);
+            job.output = arena.wrapping_add(output.offset as usize + pixel * output.pitch as usize);
+            job.end = job.output.wrapping_add(BLOCK * blocks);
+            job.multipliers = epilogue.multipliers.as_ptr();
+            job.bias = layer.bias;
             // SAFETY: whole blocks of channels are inside the input, the output and the constants, and the rest is
             // computed one channel at a time.
             unsafe {
@@ -92,124 +98,207 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
                     compute(&mut job);
                 }
                 for channel in BLOCK * blocks..channels {
-                    one(arena, layer, places, pixel, channel);
+                    let acc = accumulate(layer, places, job.distance.wrapping_add(channel), channel);
+                    finish(arena, epilogue, output, pixel, channel, [acc]);
                 }
             }
+        }
+        listed = false;
+    }
+}
+
+/// Whether `i` is in a half-open range.
+#[inline(always)]
+fn within([low, high]: [usize; 2], i: usize) -> bool {
+    i >= low && i < high
+}
+
+/// The pixel of zero points, behind the list of places.
+#[inline(always)]
+fn padding(layer: &Layer<'_>) -> *mut i8 {
+    let taps = (layer.geometry.kernel[0] * layer.geometry.kernel[1]) as usize;
+    layer.scratch.wrapping_add(4 * taps).cast()
+}
+
+/// Lists the places of a window, `distance` bytes before where they are.
+///
+/// # Safety
+/// As [`Layer::run`].
+#[inline(never)]
+unsafe fn list(arena: *mut i8, layer: &Layer<'_>, window: &Window, distance: usize) {
+    let (geometry, input) = (&layer.geometry, layer.input);
+    let first = arena.wrapping_add(input.offset as usize).wrapping_sub(distance).cast_const();
+    let padding = padding(layer).cast_const();
+    let [[top, bottom], [left, right]] = window.inside;
+    let mut places: *mut *const i8 = layer.scratch.cast();
+    for ky in 0..geometry.kernel[0] {
+        for kx in 0..geometry.kernel[1] {
+            let inside = ky >= top && ky < bottom && kx >= left && kx < right;
+            let place = if inside { first.wrapping_add(geometry.place(input, window, [ky, kx])) } else { padding };
+            // SAFETY: the scratch memory holds a word for each kernel place.
+            unsafe { places.write(place) };
+            places = places.wrapping_add(1);
         }
     }
 }
 
-/// One channel of one pixel.
+/// The accumulator of one channel that lies `at` bytes from the listed places.
 ///
 /// # Safety
 /// As [`Layer::run`], with the places of the pixel's window listed.
-unsafe fn one(arena: *mut i8, layer: &Layer<'_>, places: *const *const i8, pixel: usize, channel: usize) {
-    let epilogue = layer.epilogue;
+unsafe fn accumulate(layer: &Layer<'_>, places: *const *const i8, at: usize, channel: usize) -> i32 {
     let taps = (layer.geometry.kernel[0] * layer.geometry.kernel[1]) as usize;
-    // SAFETY: the channel is inside every place, every constant, the residual and the output.
+    // SAFETY: the channel is inside every place and every constant.
     unsafe {
         let mut acc = i32_at(layer.bias, channel);
         let weights = layer.weights.add(channel / BLOCK * taps * 2 * BLOCK + channel % 2 * 4 + channel % BLOCK / 2 * 2);
         for tap in 0..taps {
             let weight = weights.add(tap * 2 * BLOCK).cast::<i8>().read() as i32;
-            acc = acc.wrapping_add(weight * places.add(tap).read().add(channel).read() as i32);
+            acc = acc.wrapping_add(weight * places.add(tap).read().wrapping_add(at).read() as i32);
         }
-        let multiplier = i32_at(epilogue.multipliers.as_ptr(), channel);
-        let mut q = requantise(acc, epilogue.left_shift, multiplier, epilogue.zero_point);
-        if let Some(residual) = &epilogue.residual {
-            let slot = &residual.slot;
-            let place = slot.offset as usize + pixel * slot.pitch as usize + channel;
-            q = sum(q, arena.add(place).read(), &residual.params);
-        }
-        if let Some(table) = epilogue.table {
-            q = lookup(table, q);
-        }
-        arena.add(layer.output.offset as usize + pixel * layer.output.pitch as usize + channel).write(q);
+        acc
     }
 }
 
-/// Computes blocks of four channels of one pixel.
-///
-/// Registers: r0-r3 accumulators, r4 and r5 weights, r6 and r7 activations, r8 the list of places, r9 its end, r10 the
-/// weights' place, r11 the channel, r12 a place.
-///
-/// # Safety
-/// `pixel` must describe memory as [`run`] does.
-#[unsafe(naked)]
-unsafe extern "C" fn compute(pixel: &mut Pixel) {
-    naked_asm!(
-        // Armv8-M has these instructions only by the name of a core, which LLVM forgets when it writes bitcode.
-        ".cpu cortex-m4",
-        "push {{r4-r11, lr}}",
-        "mov lr, r0",
-        "ldr r10, [lr, #{weights}]",
-        "ldr r9, [lr, #{end}]",
-        "mov r11, #0",
-        "2:",
-        "ldr r12, [lr, #{bias}]",
-        "ldr r8, [lr, #{places}]",
-        "ldm r12!, {{r0-r3}}",
-        "str r12, [lr, #{bias}]",
-        "3:",
-        "ldr r12, [r8], #4",
-        "ldrd r4, r5, [r10], #8",
-        "ldr r6, [r12, r11]",
-        "cmp r8, r9",
-        "sxtb16 r7, r6",
-        "sxtb16 r6, r6, ror #8",
-        "smlabb r0, r7, r4, r0",
-        "smlatt r2, r7, r4, r2",
-        "smlabb r1, r6, r5, r1",
-        "smlatt r3, r6, r5, r3",
-        "bne 3b",
-        "ldr r12, [lr, #{left_shift}]",
-        "ldr r8, [lr, #{zero_point}]",
-        "cmp r12, #0",
-        "beq 4f",
-        "lsl r0, r0, r12",
-        "lsl r1, r1, r12",
-        "lsl r2, r2, r12",
-        "lsl r3, r3, r12",
-        "4:",
-        "ldr r12, [lr, #{multipliers}]",
-        "ldm r12!, {{r4-r7}}",
-        "str r12, [lr, #{multipliers}]",
-        "smmlar r0, r0, r4, r8",
-        "smmlar r1, r1, r5, r8",
-        "smmlar r2, r2, r6, r8",
-        "smmlar r3, r3, r7, r8",
-        "ldr r12, [lr, #{table}]",
-        "ldr r5, [lr, #{output}]",
-        "ssat r0, #8, r0",
-        "ssat r1, #8, r1",
-        "ssat r2, #8, r2",
-        "ssat r3, #8, r3",
-        "cmp r12, #0",
-        "beq 5f",
-        "ldrb r0, [r12, r0]",
-        "ldrb r1, [r12, r1]",
-        "ldrb r2, [r12, r2]",
-        "ldrb r3, [r12, r3]",
-        "5:",
-        "ldr r6, [lr, #{channels}]",
-        "add r5, r11",
-        "add r11, #4",
-        "strb r0, [r5]",
-        "strb r1, [r5, #1]",
-        "strb r2, [r5, #2]",
-        "strb r3, [r5, #3]",
-        "cmp r11, r6",
-        "bne 2b",
-        "pop {{r4-r11, pc}}",
-        places = const offset_of!(Pixel, places),
-        end = const offset_of!(Pixel, end),
-        weights = const offset_of!(Pixel, weights),
-        bias = const offset_of!(Pixel, bias),
-        multipliers = const offset_of!(Pixel, multipliers),
-        left_shift = const offset_of!(Pixel, left_shift),
-        zero_point = const offset_of!(Pixel, zero_point),
-        table = const offset_of!(Pixel, table),
-        output = const offset_of!(Pixel, output),
-        channels = const offset_of!(Pixel, channels),
-    )
+/// The products of one kernel place, whose register is given.
+macro_rules! tap {
+    ($place:literal) => {
+        concat!(
+            "ldr r6, [",
+            $place,
+            ", r11]\n",
+            "ldrd r4, r5, [r10], #8\n",
+            "sxtb16 r7, r6\n",
+            "sxtb16 r6, r6, ror #8\n",
+            "smlabb r0, r7, r4, r0\n",
+            "smlatt r2, r7, r4, r2\n",
+            "smlabb r1, r6, r5, r1\n",
+            "smlatt r3, r6, r5, r3\n"
+        )
+    };
 }
+
+macro_rules! one_tap {
+    () => {
+        concat!("ldr r9, [r8], #4\n", tap!("r9"))
+    };
+}
+
+macro_rules! two_taps {
+    () => {
+        concat!("ldrd r9, r12, [r8], #8\n", tap!("r9"), tap!("r12"))
+    };
+}
+
+macro_rules! three_taps {
+    () => {
+        concat!("ldm r8!, {{r9, r12, lr}}\n", tap!("r9"), tap!("r12"), tap!("lr"))
+    };
+}
+
+macro_rules! unless_last {
+    () => {
+        "ldr r9, [sp, #4]\ncmp r8, r9\nbne 3b"
+    };
+}
+
+/// Blocks of four channels of one pixel, `$taps` in a turn of the inner loop, which `$again` repeats.
+///
+/// Registers: r0-r3 accumulators, r4 and r5 weights, r6 and r7 activations, r8 the list of places, r10 the weights'
+/// place, r11 the channel's distance; r9, r12 and lr are places.
+macro_rules! compute {
+    ($(#[$doc:meta])* $name:ident, $taps:expr, $again:expr) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// `pixel` must describe memory as [`run`] does.
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(pixel: &mut Pixel) {
+            naked_asm!(
+                // Armv8-M has these instructions only by the name of a core, which LLVM forgets when it writes bitcode.
+                ".cpu cortex-m4",
+                "push {{r4-r11, lr}}",
+                "ldr r1, [r0, #{places_end}]",
+                "ldr r10, [r0, #{weights}]",
+                "ldr r11, [r0, #{distance}]",
+                "push {{r0, r1}}",
+                "2:",
+                "ldr lr, [sp]",
+                "ldr r12, [lr, #{bias}]",
+                "ldr r8, [lr, #{places}]",
+                "ldm r12!, {{r0-r3}}",
+                "str r12, [lr, #{bias}]",
+                "3:",
+                $taps,
+                $again,
+                "ldr lr, [sp]",
+                "ldm lr, {{r4-r7}}",
+                "ldrd r8, r9, [r4], #8",
+                "cbz r5, 4f",
+                "lsl r0, r0, r5",
+                "lsl r1, r1, r5",
+                "lsl r2, r2, r5",
+                "lsl r3, r3, r5",
+                "4:",
+                "smmlar r0, r0, r8, r6",
+                "smmlar r1, r1, r9, r6",
+                "ldrd r8, r9, [r4], #8",
+                "str r4, [lr]",
+                "ldrd r4, r5, [lr, #{output}]",
+                "smmlar r2, r2, r8, r6",
+                "smmlar r3, r3, r9, r6",
+                "ssat r0, #8, r0",
+                "ssat r1, #8, r1",
+                "ssat r2, #8, r2",
+                "ssat r3, #8, r3",
+                "cbz r7, 5f",
+                "ldrb r0, [r7, r0]",
+                "ldrb r1, [r7, r1]",
+                "ldrb r2, [r7, r2]",
+                "ldrb r3, [r7, r3]",
+                "5:",
+                "strb r0, [r4], #1",
+                "strb r1, [r4], #1",
+                "strb r2, [r4], #1",
+                "strb r3, [r4], #1",
+                "str r4, [lr, #{output}]",
+                "add r11, #4",
+                "cmp r4, r5",
+                "bne 2b",
+                "add sp, #8",
+                "pop {{r4-r11, pc}}",
+                output = const offset_of!(Pixel, output),
+                bias = const offset_of!(Pixel, bias),
+                weights = const offset_of!(Pixel, weights),
+                places = const offset_of!(Pixel, places),
+                places_end = const offset_of!(Pixel, places_end),
+                distance = const offset_of!(Pixel, distance),
+            )
+        }
+    };
+}
+
+compute!(
+    /// Nine kernel places.
+    compute_9,
+    concat!(three_taps!(), three_taps!(), three_taps!()),
+    ""
+);
+compute!(
+    /// A multiple of five kernel places.
+    compute_5,
+    concat!(three_taps!(), two_taps!()),
+    unless_last!()
+);
+compute!(
+    /// A multiple of three kernel places.
+    compute_3,
+    three_taps!(),
+    unless_last!()
+);
+compute!(
+    /// Any number of kernel places.
+    compute_1,
+    one_tap!(),
+    unless_last!()
+);

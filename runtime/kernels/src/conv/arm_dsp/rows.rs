@@ -11,6 +11,11 @@ use crate::conv::epilogue::finish;
 
 /// Most channels of a panel.
 const MOST: usize = 5;
+/// Groups of four products in a turn of the inner loop.
+const TURN: usize = 4;
+/// Bytes of code of one group for panels of four and of five channels: every instruction takes four.
+const CODE_4: usize = 4 * 18;
+const CODE_5: usize = 4 * 23;
 
 /// What the inner functions read; they move `weights`, `bias`, `multipliers` and `output` on.
 #[repr(C)]
@@ -26,6 +31,8 @@ struct Row {
     /// The middle of the table, or null.
     table: *const u8,
     output: *mut i8,
+    /// Bytes of code that the first turn of the inner loop leaves out.
+    entry: usize,
     /// Panels to store; none to leave the accumulators of one panel in `raw`.
     panels: usize,
     raw: [i32; MOST],
@@ -43,6 +50,7 @@ pub(super) unsafe fn run<const NR: usize>(arena: *mut i8, layer: &Layer<'_>) {
     let products = layer.products();
     let activations: *mut u32 = layer.scratch.cast();
     let end = layer.scratch.wrapping_add(2 * products);
+    let code = if NR == 5 { CODE_5 } else { CODE_4 };
     // A residual is added outside, where no layer here is long.
     let panels = if epilogue.residual.is_some() { 0 } else { channels / NR };
     for y in 0..geometry.pixels[0] {
@@ -60,6 +68,7 @@ pub(super) unsafe fn run<const NR: usize>(arena: *mut i8, layer: &Layer<'_>) {
                 zero_point: epilogue.zero_point as i32,
                 table: epilogue.table.map_or(null(), |table| table.as_ptr().wrapping_add(128)),
                 output: arena.wrapping_add(output.offset as usize + pixel * output.pitch as usize),
+                entry: (TURN - products / 4 % TURN) % TURN * code,
                 panels,
                 raw: [0; MOST],
             };
@@ -84,7 +93,7 @@ pub(super) unsafe fn run<const NR: usize>(arena: *mut i8, layer: &Layer<'_>) {
     }
 }
 
-/// The loop over panels of one pixel. `$products` adds two pairs of products of every channel of a panel, `$accs` and
+/// The loop over panels of one pixel. `$products` adds four products to every channel of a panel, `$accs` and
 /// `$multipliers` list registers.
 macro_rules! compute {
     ($(#[$doc:meta])* $name:ident, [$($bias:literal),*], [$($products:literal),*],
@@ -107,17 +116,19 @@ macro_rules! compute {
                 "ldr r12, [lr, #{bias}]",
                 $($bias,)*
                 "str r12, [lr, #{bias}]",
+                "ldr r12, [lr, #{entry}]",
                 "ldr lr, [lr, #{activations}]",
+                // The first turn may begin inside: the next instruction adds to the address of label 3.
+                "add pc, r12",
+                "nop",
                 "3:",
                 $($products,)*
-                "ldr r12, [sp, #4]",
-                "cmp lr, r12",
-                "beq 4f",
+                $($products,)*
+                $($products,)*
                 $($products,)*
                 "ldr r12, [sp, #4]",
                 "cmp lr, r12",
                 "bne 3b",
-                "4:",
                 "ldr lr, [sp]",
                 "ldr r12, [lr, #{panels}]",
                 "cmp r12, #0",
@@ -151,6 +162,7 @@ macro_rules! compute {
                 "str r11, [lr, #{weights}]",
                 "add sp, #8",
                 "pop {{r4-r11, pc}}",
+                entry = const offset_of!(Row, entry),
                 activations = const offset_of!(Row, activations),
                 end = const offset_of!(Row, end),
                 weights = const offset_of!(Row, weights),
