@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use flowlet_board_runner::bench::{self, Layer};
 use flowlet_board_runner::conformance::{self, Kernel};
 use flowlet_board_runner::{Board, Launch, Report, panics, plugin, read, run};
 
@@ -38,6 +39,8 @@ pub const SELFTEST: Firmware =
     Firmware { folder: "selftest", bin: "flowlet-board-selftest", seeds: 0, features: &[], board: "mps2-an386" };
 /// Every kernel of a core against its reference.
 pub const CONFORMANCE: Firmware = Firmware { folder: "conformance", bin: "flowlet-board-conformance", ..SELFTEST };
+/// Single layers, counted.
+pub const BENCH: Firmware = Firmware { folder: "bench-mcu", bin: "flowlet-board-bench-mcu", ..SELFTEST };
 
 const FIRMWARE: &[Firmware] = &[FASHION_TINY, FASHION, SELFTEST];
 
@@ -102,12 +105,17 @@ impl Firmware {
 impl Built {
     /// Runs it, with executed instructions counted if `count`.
     pub fn run(&self, count: bool) -> Result<Report, String> {
-        let plugin = if count {
-            Some(plugin::build(&cargo::target().join("icount")).map_err(|why| why.to_string())?)
-        } else {
-            None
-        };
+        let plugin = if count { Some(Self::plugin()?) } else { None };
         run(&self.launch(plugin.as_deref())).map_err(|why| why.to_string())
+    }
+
+    /// Runs the layer table's firmware.
+    pub fn run_bench(&self) -> Result<Vec<Layer>, String> {
+        bench::run(&self.launch(Some(&Self::plugin()?))).map_err(|why| why.to_string())
+    }
+
+    fn plugin() -> Result<PathBuf, String> {
+        plugin::build(&cargo::target().join("icount")).map_err(|why| why.to_string())
     }
 
     /// Runs the conformance firmware.

@@ -5,6 +5,7 @@
 //!   \--footprint--> flash and static RAM      \--panics--> can this image panic, and from where
 //! ```
 //!
+//! - [`bench`]: counted layers, one line each.
 //! - [`board`]: the boards we know, as data.
 //! - [`conformance`]: what the conformance firmware said, one line a kernel.
 //! - [`launch`]: one emulator process, with a time limit and, if there is one, the counting plugin.
@@ -14,6 +15,7 @@
 //! - [`panics`]: the check that no panic and no allocator is in the image.
 //! - [`plugin`]: compiles `icount.c` with the system's C compiler.
 
+pub mod bench;
 pub mod board;
 pub mod conformance;
 mod error;

@@ -215,13 +215,13 @@ fn read_lines(stdout: &str) -> Result<Drafts, Error> {
 
 /// What the counting plugin printed.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Counts {
-    regions: Vec<u64>,
+pub(crate) struct Counts {
+    pub(crate) regions: Vec<u64>,
     total: Option<u64>,
 }
 
 impl Counts {
-    fn read(stderr: &str) -> Self {
+    pub(crate) fn read(stderr: &str) -> Self {
         let mut counts = Self::default();
         for line in stderr.lines() {
             match line.split(' ').collect::<Vec<_>>().as_slice() {
