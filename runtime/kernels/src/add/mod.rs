@@ -32,7 +32,9 @@ pub const fn sum(a: i8, b: i8, params: &AddParams) -> i8 {
 
 /// The instruction set whose kernel [`run`] takes.
 pub fn isa() -> Isa {
-    if is_available(Isa::ArmMve) {
+    if is_available(Isa::Avx2) {
+        Isa::Avx2
+    } else if is_available(Isa::ArmMve) {
         Isa::ArmMve
     } else if is_available(Isa::ArmDsp) {
         Isa::ArmDsp
@@ -49,6 +51,11 @@ pub fn isa() -> Isa {
 #[inline(always)]
 pub fn run(arena: &mut [i8], step: &Add<'_>) {
     assert!(step.fits(arena.len()), "the sum does not fit the arena");
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    if is_available(Isa::Avx2) {
+        // SAFETY: the assertion is the callee's condition, and the processor was asked.
+        return unsafe { avx2::run(arena.as_mut_ptr(), step) };
+    }
     // SAFETY: the assertion is the callee's condition.
     unsafe { kernel::run(arena.as_mut_ptr(), step) }
 }

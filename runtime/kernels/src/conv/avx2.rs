@@ -12,11 +12,11 @@ use crate::plan::{AVX2_PRODUCTS, Conv, ConvTranspose, Epilogue, Slot};
 use crate::table::lookup;
 
 /// Output channels of a panel.
-const NR: usize = 16;
+pub(crate) const NR: usize = 16;
 /// Products that lie together.
-const KR: usize = 2;
+pub(crate) const KR: usize = 2;
 /// Pixels in registers.
-const MR: usize = 6;
+pub(crate) const MR: usize = 6;
 /// Pixels whose windows are gathered at a time.
 const BLOCK: usize = 4 * MR;
 /// Widened activations on the stack for most layers: stack pages that are never touched cost nothing, but each page of
@@ -222,23 +222,42 @@ impl Layer<'_> {
         // SAFETY: a panel holds `NR * products` bytes, a window `products` numbers; pixels and channels are inside the
         // output.
         unsafe {
-            let mut acc = [[_mm256_setzero_si256(); 2]; M];
-            for pair in 0..products / KR {
-                let at = weights.add(pair * NR * KR).cast::<__m128i>();
-                let low = _mm256_cvtepi8_epi16(_mm_loadu_si128(at));
-                let high = _mm256_cvtepi8_epi16(_mm_loadu_si128(at.add(1)));
-                for (m, acc) in acc.iter_mut().enumerate() {
-                    let pair = windows.add(m * products + pair * KR).cast::<i32>().read_unaligned();
-                    let x = _mm256_set1_epi32(pair);
-                    acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(x, low));
-                    acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(x, high));
-                }
-            }
+            let acc = accumulate::<M>(windows, weights, products);
             for (acc, &pixel) in acc.into_iter().zip(pixels) {
                 constants.finish(arena, self, acc, pixel, panel * NR, width);
             }
         }
     }
+}
+
+/// Sums of products of `M` windows with a panel of sixteen channels, as two vectors of eight.
+///
+/// # Safety
+/// `weights` must be readable for `NR * products` bytes in the order of [`super::AVX2_PANELS`], `windows` for `M` times
+/// `products` numbers; `products` is even.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) unsafe fn accumulate<const M: usize>(
+    windows: *const i16,
+    weights: *const u8,
+    products: usize,
+) -> [[__m256i; 2]; M] {
+    let mut acc = [[_mm256_setzero_si256(); 2]; M];
+    // SAFETY: pair `p` of the panel is `NR * KR` bytes from `p * NR * KR` on, and two numbers of each window.
+    unsafe {
+        for pair in 0..products / KR {
+            let at = weights.add(pair * NR * KR).cast::<__m128i>();
+            let low = _mm256_cvtepi8_epi16(_mm_loadu_si128(at));
+            let high = _mm256_cvtepi8_epi16(_mm_loadu_si128(at.add(1)));
+            for (m, acc) in acc.iter_mut().enumerate() {
+                let pair = windows.add(m * products + pair * KR).cast::<i32>().read_unaligned();
+                let x = _mm256_set1_epi32(pair);
+                acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(x, low));
+                acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(x, high));
+            }
+        }
+    }
+    acc
 }
 
 /// What the epilogue of a panel needs, loaded once.
@@ -343,7 +362,7 @@ pub(crate) fn narrow(low: __m256i, high: __m256i) -> __m128i {
 /// `from` must be readable for `n` bytes and `to` writable for `n` numbers.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn convert(from: *const i8, to: *mut i16, n: usize) {
+pub(crate) unsafe fn convert(from: *const i8, to: *mut i16, n: usize) {
     let mut i = 0;
     // SAFETY: every load and store lies within `n`.
     unsafe {

@@ -1,13 +1,16 @@
 //! Batched product of two s8 tensors: `acc = sum_k (a - za) * b`, then the law of [`crate::requant`].
 
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+mod avx2;
 pub mod reference;
 pub mod scalar;
 
+use crate::isa::is_available;
 use crate::plan::{Isa, MatMul};
 
 /// The instruction set whose kernel [`run`] takes.
 pub fn isa() -> Isa {
-    Isa::Scalar
+    if is_available(Isa::Avx2) { Isa::Avx2 } else { Isa::Scalar }
 }
 
 /// Runs the step.
@@ -17,6 +20,11 @@ pub fn isa() -> Isa {
 #[inline(always)]
 pub fn run(arena: &mut [i8], step: &MatMul) {
     assert!(step.fits(arena.len()), "the matrix product does not fit the arena");
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    if is_available(Isa::Avx2) {
+        // SAFETY: the assertion is the callee's condition, and the processor was asked.
+        return unsafe { avx2::run(arena.as_mut_ptr(), step) };
+    }
     // SAFETY: the assertion is the callee's condition.
     unsafe { scalar::run(arena.as_mut_ptr(), step) }
 }

@@ -15,9 +15,12 @@
 //! The relative error of `A_c` is below `2^-29`, plus half a unit of its last place, `2^-17` output steps for each
 //! input step.
 
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+mod avx2;
 pub mod reference;
 pub mod scalar;
 
+use crate::isa::is_available;
 use crate::plan::{Isa, Norm, NormKind};
 use crate::requant::saturate;
 use crate::round::{power_of_two, ties_even};
@@ -186,7 +189,7 @@ pub fn epsilon(eps: f64, scale_in: f64, n: usize) -> u64 {
 
 /// The instruction set whose kernel [`run`] takes.
 pub fn isa() -> Isa {
-    Isa::Scalar
+    if is_available(Isa::Avx2) { Isa::Avx2 } else { Isa::Scalar }
 }
 
 /// Runs the step; the output may be the same place as the operand.
@@ -196,6 +199,11 @@ pub fn isa() -> Isa {
 #[inline(always)]
 pub fn run(arena: &mut [i8], step: &Norm<'_>) {
     assert!(step.fits(arena.len()), "the norm does not fit the arena");
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    if is_available(Isa::Avx2) {
+        // SAFETY: the assertion is the callee's condition, and the processor was asked.
+        return unsafe { avx2::run(arena.as_mut_ptr(), step) };
+    }
     // SAFETY: the assertion is the callee's condition.
     unsafe { scalar::run(arena.as_mut_ptr(), step) }
 }

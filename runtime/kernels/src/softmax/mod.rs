@@ -1,11 +1,24 @@
 //! Softmax over channels in integers: `out = sat8(-128 + (256 * e + sum / 2) / sum)`, `e = table[max - q]`; scale
 //! 1/256, zero point -128. The largest value saturates at 127, that is 255/256.
 
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+mod arm_dsp;
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+mod arm_mve;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+mod avx2;
 pub mod reference;
 pub mod scalar;
 
+use crate::isa::is_available;
 use crate::plan::{Isa, Softmax};
 use crate::round::ties_even;
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+use arm_dsp as kernel;
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+use arm_mve as kernel;
+#[cfg(not(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm")))]
+use scalar as kernel;
 
 /// Largest entry of the table; it keeps the sum of 65,535 terms inside a u32.
 pub const ONE: f64 = 65535.0;
@@ -35,16 +48,30 @@ pub(crate) const fn share(e: u32, sum: u32) -> i8 {
 
 /// The instruction set whose kernel [`run`] takes.
 pub fn isa() -> Isa {
-    Isa::Scalar
+    if is_available(Isa::Avx2) {
+        Isa::Avx2
+    } else if is_available(Isa::ArmMve) {
+        Isa::ArmMve
+    } else {
+        Isa::Scalar
+    }
 }
 
 /// Runs the step; the output may be the same place as the operand.
 ///
 /// # Panics
-/// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes.
+/// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes, or the kernel is the one for MVE and
+/// the table is not aligned to two bytes, as tables of a lowered model are.
 #[inline(always)]
 pub fn run(arena: &mut [i8], step: &Softmax<'_>) {
     assert!(step.fits(arena.len()), "the softmax does not fit the arena");
-    // SAFETY: the assertion is the callee's condition.
-    unsafe { scalar::run(arena.as_mut_ptr(), step) }
+    let is_aligned = step.table.as_ptr().addr().is_multiple_of(2);
+    assert!(is_aligned || !is_available(Isa::ArmMve), "the table is not aligned");
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    if is_available(Isa::Avx2) {
+        // SAFETY: the assertions are the callee's condition, and the processor was asked.
+        return unsafe { avx2::run(arena.as_mut_ptr(), step) };
+    }
+    // SAFETY: the assertions are the callee's condition.
+    unsafe { kernel::run(arena.as_mut_ptr(), step) }
 }
