@@ -4,9 +4,17 @@
 //! - before a linear layer or a convolution without padding: `W' = W diag(a)`, `b' = b + W d`; exact. With padding the
 //!   scale still moves and the shift only when it is zero, because the border reads zeros that the shift would change
 //! - a constant, or a table row, added per channel: a bias, or a bank of biases with one row for each value
+//! - the factors of a norm with statistics of the sample: into the layers after it; its centring: into the layers that write
+//!   its input; behind a concatenation: into each layer that was joined
 //!
 //! Rules: Yang et al., "Unified Normalization for Accelerating and Stabilizing Transformers" (2022), section 3.3, and
 //! their extension to padded convolutions in ARCHITECTURE.md.
+
+mod centre;
+mod concat;
+mod readers;
+mod scalars;
+mod split;
 
 use super::rewrite::{per_channel, sole_producer};
 use super::{Options, PassError};
@@ -19,13 +27,18 @@ pub(super) fn run(graph: &mut Graph, _: &Options) -> Result<(), PassError> {
         let mut changed = false;
         let mut i = 0;
         while i < graph.nodes.len() {
+            // A fold may remove nodes; what comes next stands in their place.
             if fold_into_producer(graph, i) {
-                // The node is gone; the next one stands in its place.
                 changed = true;
-            } else {
-                changed |= fold_into_reader(graph, i);
-                i += 1;
+                continue;
             }
+            let folded = scalars::fold(graph, i)
+                || readers::fold(graph, i)
+                || concat::fold(graph, i)
+                || split::split(graph, i)
+                || centre::centre(graph, i);
+            changed |= folded;
+            i += 1;
         }
         graph.sweep();
         if !changed {
@@ -174,49 +187,6 @@ fn install(graph: &mut Graph, position: usize, weight: Tensor, rows: Vec<Vec<f32
     let dims: Vec<usize> = if index.is_some() { vec![rows.len(), channels] } else { vec![channels] };
     let bias = graph.add_const(&format!("{name}.bias"), Tensor::f32(&dims, rows.concat()));
     graph.nodes[position].inputs = [x, weight, bias].into_iter().chain(index).collect();
-}
-
-fn fold_into_reader(graph: &mut Graph, i: usize) -> bool {
-    let node = &graph.nodes[i];
-    if !is_linear(&node.op) {
-        return false;
-    }
-    let (producers, uses) = (graph.producers(), graph.use_counts());
-    let Some(affine) = sole_producer(graph, &producers, &uses, node.inputs[0]) else { return false };
-    if affine.op != Op::Affine {
-        return false;
-    }
-    let constants =
-        (graph.constant(affine.inputs[1]), graph.constant(affine.inputs[2]), graph.constant(node.inputs[1]));
-    let (Some(scale), Some(shift), Some(weight)) = constants else { return false };
-    let (Some(scale), Some(shift), Some(values)) = (scale.as_f32(), shift.as_f32(), weight.as_f32()) else {
-        return false;
-    };
-    let (groups, padded) = match &node.op {
-        Op::Conv(g) => (g.groups, g.pad != [0; 4]),
-        _ => (1, false),
-    };
-    if padded && shift.iter().any(|&d| d != 0.0) {
-        return false;
-    }
-    let Some(old) = bank(graph, node) else { return false };
-    let (out, in_group) = (weight.dims[0], weight.dims[1]);
-    let taps: usize = weight.dims[2..].iter().product();
-    let channel = |j: usize| {
-        let (o, i) = (j / (in_group * taps), j / taps % in_group);
-        o / (out / groups) * in_group + i
-    };
-    let scaled: Vec<f32> = values.iter().enumerate().map(|(j, w)| w * scale[channel(j)]).collect();
-    let mut added = vec![0.0f32; out];
-    for (j, w) in values.iter().enumerate() {
-        added[j / (in_group * taps)] += w * shift[channel(j)];
-    }
-    let rows = old.rows.iter().map(|b| b.iter().zip(&added).map(|(b, a)| b + a).collect()).collect();
-    let (input, origin, dims) = (affine.inputs[0], affine.origin.clone(), weight.dims.clone());
-    graph.nodes[i].inputs[0] = input;
-    install(graph, i, Tensor::f32(&dims, scaled), rows, old.index);
-    graph.remark(PASS, &origin, "the norm became weights and biases of the layer after it");
-    true
 }
 
 /// Why an affine stayed.
