@@ -1,13 +1,30 @@
 //! Average and max pooling of each channel over windows; a global pool has one window.
 
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+mod arm_dsp;
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+mod arm_mve;
 pub mod reference;
 pub mod scalar;
 
+use crate::isa::is_available;
 use crate::plan::{Isa, Pool};
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+use arm_dsp as kernel;
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+use arm_mve as kernel;
+#[cfg(not(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm")))]
+use scalar as kernel;
 
 /// The instruction set whose kernel [`run`] takes.
 pub fn isa() -> Isa {
-    Isa::Scalar
+    if is_available(Isa::ArmMve) {
+        Isa::ArmMve
+    } else if is_available(Isa::ArmDsp) {
+        Isa::ArmDsp
+    } else {
+        Isa::Scalar
+    }
 }
 
 /// Runs the step.
@@ -18,5 +35,5 @@ pub fn isa() -> Isa {
 pub fn run(arena: &mut [i8], step: &Pool) {
     assert!(step.fits(arena.len()), "the pool does not fit the arena");
     // SAFETY: the assertion is the callee's condition.
-    unsafe { scalar::run(arena.as_mut_ptr(), step) }
+    unsafe { kernel::run(arena.as_mut_ptr(), step) }
 }
