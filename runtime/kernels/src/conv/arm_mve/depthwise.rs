@@ -12,6 +12,7 @@ use core::ptr::null;
 use super::gather::Windows;
 use super::{Finish, Layer};
 use crate::add::sum;
+use crate::conv::geometry::Window;
 use crate::plan::Residual;
 use crate::table::lookup;
 
@@ -90,12 +91,13 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
         while x < geometry.pixels[1] {
             let pixel = geometry.pixel([y, x]);
             let (first, is_inside) = windows.place(x);
+            let window = geometry.window(input, [y, x]);
             // SAFETY: the list has room for every kernel place.
             unsafe {
-                if is_inside {
-                    list_inside(layer, first, places);
+                if geometry.upsample_shift == 0 {
+                    list(layer, first, &window, places, padding);
                 } else {
-                    list(arena, layer, [y, x], places, padding);
+                    list_upsampled(arena, layer, &window, places, padding);
                 }
             }
             job.pixels = if is_inside && epilogue.residual.is_none() { windows.end() - x } else { 1 };
@@ -117,45 +119,50 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     }
 }
 
-/// Lists the places of a window that lies inside the input, from its first byte.
+/// Lists the places of a window, given as its first byte; those that are not inside the input are in the padding.
 ///
 /// # Safety
 /// `places` must be writable for a word for each kernel place.
-unsafe fn list_inside(layer: &Layer<'_>, first: *const i8, places: *mut *const i8) {
-    let geometry = &layer.geometry;
-    let pitch = layer.input.pitch as usize;
-    let [down, across] = geometry.dilation.map(|places| places as usize);
+unsafe fn list(layer: &Layer<'_>, first: *const i8, window: &Window, places: *mut *const i8, padding: *const i8) {
+    let (geometry, input) = (&layer.geometry, layer.input);
+    let [[top, bottom], [left, right]] = window.inside;
+    let [down, across] = geometry.dilation.map(|places| places as usize * input.pitch as usize);
     let (mut row, mut next) = (first, places);
-    for _ in 0..geometry.kernel[0] {
+    for ky in 0..geometry.kernel[0] {
+        let [left, right] = if ky >= top && ky < bottom { [left, right] } else { [0, 0] };
         let mut place = row;
-        for _ in 0..geometry.kernel[1] {
+        for kx in 0..geometry.kernel[1] {
             // SAFETY: one of the words for the kernel places.
             unsafe {
-                next.write(place);
+                next.write(if kx >= left && kx < right { place } else { padding });
                 next = next.add(1);
             }
-            place = place.wrapping_add(across * pitch);
+            place = place.wrapping_add(across);
         }
-        row = row.wrapping_add(down * layer.input.width as usize * pitch);
+        row = row.wrapping_add(down * input.width as usize);
     }
 }
 
-/// Lists the places of a window that reaches over the border.
+/// As [`list`], for an upsampled input.
 ///
 /// # Safety
-/// As [`list_inside`].
-unsafe fn list(arena: *const i8, layer: &Layer<'_>, at: [usize; 2], places: *mut *const i8, padding: *const i8) {
+/// As [`list`].
+#[cold]
+unsafe fn list_upsampled(
+    arena: *const i8,
+    layer: &Layer<'_>,
+    window: &Window,
+    places: *mut *const i8,
+    padding: *const i8,
+) {
     let (geometry, input) = (&layer.geometry, layer.input);
-    let window = geometry.window(input, at);
     let [[top, bottom], [left, right]] = window.inside;
-    let [rows, columns] = geometry.kernel;
     let source = arena.wrapping_add(input.offset as usize);
     let mut next = places;
-    for ky in 0..rows {
-        let is_row_inside = ky >= top && ky < bottom;
-        for kx in 0..columns {
-            let is_inside = is_row_inside && kx >= left && kx < right;
-            let place = if is_inside { source.wrapping_add(geometry.place(input, &window, [ky, kx])) } else { padding };
+    for ky in 0..geometry.kernel[0] {
+        for kx in 0..geometry.kernel[1] {
+            let is_inside = ky >= top && ky < bottom && kx >= left && kx < right;
+            let place = if is_inside { source.wrapping_add(geometry.place(input, window, [ky, kx])) } else { padding };
             // SAFETY: one of the words for the kernel places.
             unsafe {
                 next.write(place);
@@ -247,13 +254,10 @@ global_asm!(
     ".endm",
     // Accumulators to bytes in q2: multipliers in q0-q3, left shift in `shift`, zero point in `zero`.
     ".macro flowlet_mve_requantise shift, zero",
-    "cmp \\shift, #0",
-    "beq 7f",
     "vshl.s32 q4, \\shift",
     "vshl.s32 q5, \\shift",
     "vshl.s32 q6, \\shift",
     "vshl.s32 q7, \\shift",
-    "7:",
     "vrmulh.s32 q4, q4, q0",
     "vrmulh.s32 q6, q6, q2",
     "vqmovnb.s32 q0, q4",
@@ -372,7 +376,8 @@ global_asm!(
     "pop {{r3-r11, pc}}",
     ".size flowlet_mve_depthwise, . - flowlet_mve_depthwise",
     ".popsection",
-    // Nine kernel places. The stack holds the place in the bias, that in the multipliers, the pixels and the blocks.
+    // Nine kernel places. The stack holds the place in the bias, that in the multipliers, the pixels, the zero point, the
+    // left shift and the table.
     ".macro flowlet_mve_block_9 tail",
     "ldr r10, [sp]",
     "flowlet_mve_load4 q4, q5, q6, q7, r10",
@@ -399,7 +404,8 @@ global_asm!(
     "ldr r10, [sp, #20]",
     "cmp r10, #0",
     "beq 4f",
-    "flowlet_mve_table r10, lr",
+    "flowlet_mve_table r10, r11",
+    "ldr r11, [sp, #12]",
     "4:",
     ".if \\tail",
     "vpst",
@@ -422,6 +428,7 @@ global_asm!(
     "ldr r2, [r0, #{table}]",
     "strd r1, r2, [sp, #16]",
     "ldr r11, [r0, #{zero_point}]",
+    "str r11, [sp, #12]",
     "8:",
     "ldrd r9, r1, [r0, #{weights}]",
     "ldrd r2, r12, [r0, #{multipliers}]",
@@ -429,14 +436,10 @@ global_asm!(
     "ldr r10, [r0, #{blocks}]",
     "ldr r0, [r0, #{places}]",
     "ldm r0, {{r0-r8}}",
-    "cmp r10, #0",
-    "beq 6f",
+    "wls lr, r10, 6f",
     "5:",
-    "str r10, [sp, #12]",
     "flowlet_mve_block_9 0",
-    "ldr r10, [sp, #12]",
-    "subs r10, #1",
-    "bne 5b",
+    "le lr, 5b",
     "6:",
     "ldr r10, [sp, #8]",
     "ldr r10, [r10, #{rest}]",

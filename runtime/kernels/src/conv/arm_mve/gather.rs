@@ -27,6 +27,8 @@ pub(super) struct Windows<'s> {
     /// Bytes from row to row of the input.
     pitch: usize,
     source: *const i8,
+    /// Bytes from one gathered window to the next.
+    gathered: usize,
 }
 
 unsafe extern "C" {
@@ -55,6 +57,7 @@ impl<'s> Windows<'s> {
             line: columns as usize * input.channels as usize,
             pitch: geometry.dilation[0] as usize * input.width as usize * pixel,
             source: arena.wrapping_add(input.offset as usize),
+            gathered: layer.padded_products(),
         }
     }
 
@@ -92,7 +95,7 @@ impl<'s> Windows<'s> {
         if is_inside && self.is_run {
             return first;
         }
-        let into = self.layer.scratch.wrapping_add(p * self.layer.padded_products()).cast();
+        let into = self.layer.scratch.wrapping_add(p * self.gathered).cast();
         // SAFETY: the scratch memory holds a window for each pixel of a tile; a window that lies inside the input is
         // readable.
         unsafe {

@@ -75,32 +75,57 @@ impl Layer<'_> {
     unsafe fn run_panels(&self, arena: *mut i8) {
         let [rows, columns] = self.geometry.pixels;
         let mut windows = gather::Windows::new(arena, self);
-        if rows * columns == 1 {
-            windows.row(0);
-            // SAFETY: the only pixel is inside the geometry.
-            unsafe { pixel::run(arena, self, windows.window(0, 0), self.geometry.first) };
-            return;
-        }
         let mut tile = tile::Tile::new(self);
         // The pixels of a tile need not be neighbours, so tiles cross rows.
-        let mut waiting = [(null(), 0); ARM_MVE_PIXELS];
         let mut count = 0;
         for y in 0..rows {
             windows.row(y);
+            let mut place = Place::of(arena, self, self.geometry.pixel([y, 0]));
             for x in 0..columns {
                 // SAFETY: the pixel is inside the geometry.
-                waiting[count] = (unsafe { windows.window(x, count) }, self.geometry.pixel([y, x]));
+                tile.put(count, unsafe { windows.window(x, count) }, &place);
+                place.advance(self);
                 count += 1;
                 if count == ARM_MVE_PIXELS {
-                    // SAFETY: the windows of these pixels.
-                    unsafe { tile.run(arena, self, &waiting) };
+                    // SAFETY: three pixels have been put.
+                    unsafe { tile.run(self) };
                     count = 0;
                 }
             }
         }
-        for (window, pixel) in waiting.into_iter().take(count) {
+        for p in 0..count {
+            let (window, place) = tile.get(p);
             // SAFETY: the window of this pixel.
-            unsafe { pixel::run(arena, self, window, pixel) };
+            unsafe { pixel::run(self, window, place) };
+        }
+    }
+}
+
+/// Where one output pixel and its residual are.
+#[derive(Clone, Copy)]
+struct Place {
+    output: *mut i8,
+    /// Null when there is none.
+    residual: *const i8,
+}
+
+impl Place {
+    #[inline(always)]
+    fn of(arena: *mut i8, layer: &Layer<'_>, pixel: usize) -> Place {
+        let at = |slot: &Slot| arena.wrapping_add(slot.offset as usize + pixel * slot.pitch as usize);
+        Place {
+            output: at(layer.output),
+            residual: layer.epilogue.residual.as_ref().map_or(null(), |residual| at(&residual.slot)),
+        }
+    }
+
+    /// Goes to the next pixel of the row.
+    #[inline(always)]
+    fn advance(&mut self, layer: &Layer<'_>) {
+        let step = layer.geometry.step[1];
+        self.output = self.output.wrapping_add(step * layer.output.pitch as usize);
+        if let Some(residual) = &layer.epilogue.residual {
+            self.residual = self.residual.wrapping_add(step * residual.slot.pitch as usize);
         }
     }
 }
@@ -124,8 +149,16 @@ pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
         bias,
         scratch: aligned(arena.wrapping_add(scratch)),
     };
-    // SAFETY: the same condition.
-    unsafe { layer.run(arena) }
+    let is_dense = step.output.pixels() == 1 && step.kernel == [1, 1] && step.pad == [0, 0];
+    // SAFETY: the same condition; the window of a fully connected layer's only pixel is the input's first.
+    unsafe {
+        if is_dense && !layer.packing.is_depthwise() {
+            let window = arena.wrapping_add(step.input.offset as usize);
+            pixel::run(&layer, window, Place::of(arena, &layer, 0));
+        } else {
+            layer.run(arena);
+        }
+    }
 }
 
 /// The first byte from `scratch` on that is aligned to 8, whatever the alignment of the arena: the scratch memory is 8

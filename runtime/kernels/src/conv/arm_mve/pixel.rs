@@ -3,9 +3,8 @@
 
 use core::arch::global_asm;
 use core::mem::offset_of;
-use core::ptr::null;
 
-use super::{Finish, Layer};
+use super::{Finish, Layer, Place};
 
 /// What the assembler reads.
 #[repr(C)]
@@ -33,26 +32,22 @@ unsafe extern "C" {
     fn flowlet_mve_conv_pixel(pixel: *const Pixel);
 }
 
-/// Computes all channels of one pixel, given as its window and its number.
+/// Computes all channels of one pixel, given as its window.
 ///
 /// # Safety
 /// As [`Layer::run`], with the pixel inside the output.
-pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, window: *const i8, pixel: usize) {
-    let output = layer.output;
+pub(super) unsafe fn run(layer: &Layer<'_>, window: *const i8, place: Place) {
     let products = layer.products();
     let whole = products.is_multiple_of(32) && products > 0;
     let job = Pixel {
         bias: layer.bias,
         multipliers: layer.epilogue.multipliers.as_ptr(),
         weights: layer.weights,
-        output: arena.wrapping_add(output.offset as usize + pixel * output.pitch as usize),
-        channels: output.channels as usize,
+        output: place.output,
+        channels: layer.output.channels as usize,
         turns: products / 32,
         window,
-        residual: layer.epilogue.residual.map_or(null(), |residual| {
-            let slot = &residual.slot;
-            arena.wrapping_add(slot.offset as usize + pixel * slot.pitch as usize)
-        }),
+        residual: place.residual,
         products: if whole { 0 } else { products },
         finish: Finish::new(layer.epilogue),
     };

@@ -5,7 +5,7 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ptr::null;
 
-use super::{Finish, Layer};
+use super::{Finish, Layer, Place};
 use crate::plan::ARM_MVE_PIXELS;
 
 /// What the assembler reads; it moves the outputs, the residuals, the bias and the multipliers on.
@@ -48,29 +48,30 @@ impl Tile {
         }
     }
 
-    /// Computes all channels of three pixels, given as their windows and their numbers.
+    /// Puts a pixel, given as its window, at place `p` of the tile.
+    #[inline(always)]
+    pub(super) fn put(&mut self, p: usize, window: *const i8, place: &Place) {
+        let p = if p < ARM_MVE_PIXELS { p } else { 0 };
+        self.windows[p] = window;
+        self.outputs[p] = place.output;
+        self.residuals[p] = place.residual;
+    }
+
+    /// The pixel at place `p` of the tile.
+    pub(super) fn get(&self, p: usize) -> (*const i8, Place) {
+        let p = if p < ARM_MVE_PIXELS { p } else { 0 };
+        (self.windows[p], Place { output: self.outputs[p], residual: self.residuals[p] })
+    }
+
+    /// Computes all channels of the three pixels that were put.
     ///
     /// # Safety
     /// As [`Layer::run`], with the pixels inside the output.
     #[inline(always)]
-    pub(super) unsafe fn run(
-        &mut self,
-        arena: *mut i8,
-        layer: &Layer<'_>,
-        pixels: &[(*const i8, usize); ARM_MVE_PIXELS],
-    ) {
-        let output = layer.output;
-        for (p, &(window, pixel)) in pixels.iter().enumerate() {
-            self.windows[p] = window;
-            self.outputs[p] = arena.wrapping_add(output.offset as usize + pixel * output.pitch as usize);
-            if let Some(residual) = &layer.epilogue.residual {
-                let slot = &residual.slot;
-                self.residuals[p] = arena.wrapping_add(slot.offset as usize + pixel * slot.pitch as usize);
-            }
-        }
+    pub(super) unsafe fn run(&mut self, layer: &Layer<'_>) {
         self.bias = layer.bias;
         self.multipliers = layer.epilogue.multipliers.as_ptr();
-        self.channels = output.channels as usize;
+        self.channels = layer.output.channels as usize;
         // SAFETY: the windows are readable for `products` bytes; weights, bias and multipliers are padded to blocks of
         // four channels and of 16 products; the channels of the pixels are inside the output and the residual. In the
         // last block only channels that exist are read and stored.
