@@ -95,14 +95,13 @@ instruction!(
     saturate(x) = "ssat {d}, #8, {x}"
 );
 instruction!(
+    /// The nearest u8 of a signed word.
+    saturate_unsigned(x) = "usat {d}, #8, {x}"
+);
+instruction!(
     /// Byte by byte `a - b`, wrapping.
     sub_bytes(a, b) = "usub8 {d}, {a}, {b}"
 );
-instruction!(
-    /// Half by half `a - b`, wrapping.
-    sub_halves(a, b) = "ssub16 {d}, {a}, {b}"
-);
-
 /// Byte by byte the larger of two s8 values.
 #[inline(always)]
 pub(crate) fn max_bytes(a: u32, b: u32) -> u32 {

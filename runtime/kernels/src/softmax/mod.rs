@@ -52,6 +52,8 @@ pub fn isa() -> Isa {
         Isa::Avx2
     } else if is_available(Isa::ArmMve) {
         Isa::ArmMve
+    } else if is_available(Isa::ArmDsp) {
+        Isa::ArmDsp
     } else {
         Isa::Scalar
     }
