@@ -1,5 +1,7 @@
 //! Batched product of two s8 tensors: `acc = sum_k (a - za) * b`, then the law of [`crate::requant`].
 
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod avx2;
 pub mod reference;
@@ -7,10 +9,20 @@ pub mod scalar;
 
 use crate::isa::is_available;
 use crate::plan::{Isa, MatMul};
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+use arm_mve as kernel;
+#[cfg(not(all(feature = "arm_mve", target_arch = "arm")))]
+use scalar as kernel;
 
 /// The instruction set whose kernel [`run`] takes.
 pub fn isa() -> Isa {
-    if is_available(Isa::Avx2) { Isa::Avx2 } else { Isa::Scalar }
+    if is_available(Isa::ArmMve) {
+        Isa::ArmMve
+    } else if is_available(Isa::Avx2) {
+        Isa::Avx2
+    } else {
+        Isa::Scalar
+    }
 }
 
 /// Runs the step.
@@ -26,5 +38,5 @@ pub fn run(arena: &mut [i8], step: &MatMul) {
         return unsafe { avx2::run(arena.as_mut_ptr(), step) };
     }
     // SAFETY: the assertion is the callee's condition.
-    unsafe { scalar::run(arena.as_mut_ptr(), step) }
+    unsafe { kernel::run(arena.as_mut_ptr(), step) }
 }
