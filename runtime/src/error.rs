@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::plan::Isa;
+
 /// Why a call was refused; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -17,6 +19,13 @@ pub enum RunError {
     ArenaMisaligned {
         /// How far the next aligned byte is.
         skip_bytes: usize,
+    },
+    /// Weights are packed for kernels that this build does not have, or that this processor cannot run.
+    NoKernel {
+        /// Whose kernels read them.
+        isa: Isa,
+        /// The first such step.
+        step: usize,
     },
     /// The plan has more index inputs than the executor holds.
     TooManyIndices {
@@ -85,6 +94,12 @@ impl fmt::Display for RunError {
             RunError::ArenaMisaligned { skip_bytes } => write!(
                 f,
                 "the arena starts {skip_bytes} bytes before a multiple of 16: skip them, or place the model in a flowlet::Arena"
+            ),
+            RunError::NoKernel { isa, step } => write!(
+                f,
+                "step {step} is packed for {}, whose kernels are not in this build or do not run on this processor: \
+                 lower the model for this machine",
+                isa.name()
             ),
             RunError::TooManyIndices { have } => write!(
                 f,

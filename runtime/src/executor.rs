@@ -87,7 +87,8 @@ impl<'p, 'a> Executor<'p, 'a> {
     /// Places a plan in an arena, of which it uses the first `arena_bytes`.
     ///
     /// # Errors
-    /// An arena that is too small or misaligned, and by how much.
+    /// An arena that is too small or misaligned, and by how much; weights that no kernel here reads, and for which
+    /// instruction set they are packed.
     pub fn new(plan: CheckedPlan<'p>, arena: &'a mut [i8]) -> Result<Self, RunError> {
         let plan = *plan.plan();
         let (need_bytes, have_bytes) = (plan.arena_bytes as usize, arena.len());
@@ -100,6 +101,11 @@ impl<'p, 'a> Executor<'p, 'a> {
         }
         if plan.indices.len() > MAX_INDICES {
             return Err(RunError::TooManyIndices { have: plan.indices.len() });
+        }
+        for (number, step) in plan.steps.iter().enumerate() {
+            if step.packing().is_some_and(|packing| !conv::is_readable(packing)) {
+                return Err(RunError::NoKernel { isa: step.isa(), step: number });
+            }
         }
         Ok(Self { plan, arena, indices: [0; MAX_INDICES], written: 0, cursor: None })
     }

@@ -131,6 +131,19 @@ fn an_arena_that_does_not_serve_is_refused() {
 }
 
 #[test]
+fn weights_for_kernels_that_are_not_here_are_refused_by_name() {
+    let packing = kernels::conv::MVE_PANELS;
+    let weights = [1; 64];
+    let scratch = Some(slot(3, 32, [1, 7, 8], 8));
+    let elsewhere = Conv { packing, weights: &weights, scratch, ..conv(NOISE, HIDDEN, &WEIGHTS, RowKey::Index(0)) };
+    let steps = [Step::Conv(elsewhere), STEPS[1]];
+    let plan = Plan { steps: &steps, arena_bytes: 88, ..PLAN }.check().unwrap();
+    let error = Executor::new(plan, Arena::<88>::new().bytes()).unwrap_err();
+    assert_eq!(error, RunError::NoKernel { isa: Isa::ArmMve, step: 0 });
+    assert!(error.to_string().starts_with("step 0 is packed for arm_mve, whose kernels are not in this build"));
+}
+
+#[test]
 fn bad_inputs_are_refused_with_their_place() {
     let mut arena = Arena::<32>::new();
     let mut model = Executor::new(CHECKED, arena.bytes()).unwrap();

@@ -115,11 +115,11 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Whose kernel the step's constants are packed for.
-    pub const fn isa(&self) -> crate::Isa {
+    /// The order of the step's weights, if it has weights.
+    pub const fn packing(&self) -> Option<Packing> {
         match self {
-            Step::Conv(s) => s.packing.isa(),
-            Step::ConvTranspose(s) => s.packing.isa(),
+            Step::Conv(s) => Some(s.packing),
+            Step::ConvTranspose(s) => Some(s.packing),
             Step::MatMul(_)
             | Step::Add(_)
             | Step::Mul(_)
@@ -128,7 +128,15 @@ impl<'a> Step<'a> {
             | Step::Norm(_)
             | Step::Pool(_)
             | Step::Shuffle(_)
-            | Step::Transpose(_) => crate::Isa::Scalar,
+            | Step::Transpose(_) => None,
+        }
+    }
+
+    /// Whose kernel the step's constants are packed for.
+    pub const fn isa(&self) -> crate::Isa {
+        match self.packing() {
+            Some(packing) => packing.isa(),
+            None => crate::Isa::Scalar,
         }
     }
 
