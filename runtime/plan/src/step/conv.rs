@@ -41,8 +41,8 @@ pub struct Conv<'a> {
 
 /// Pixels that the Cortex-M DSP kernel computes together.
 pub const ARM_DSP_PIXELS: usize = 4;
-/// Longest window of the AVX2 kernel, in products: what it gathers on the stack.
-pub const AVX2_PRODUCTS: usize = 128 * 1024;
+/// Longest window of the hosts' kernels, in products: what they gather on the stack.
+pub const HOST_PRODUCTS: usize = 32 * 1024;
 /// Pixels that the MVE kernel computes together.
 pub const ARM_MVE_PIXELS: usize = 3;
 
@@ -227,9 +227,9 @@ const fn phase_places(kernel: u8, stride: u8, phase: u8) -> u8 {
 pub const fn scratch_bytes(packing: Packing, kernel: [u8; 2], channels: usize) -> usize {
     let filter = packing.padded_filter(kernel, channels);
     match packing {
-        // The place of each kernel place, in whole vectors, and two pixels: of padding, and of a result.
+        // Of each kernel place its place and how it moves, in whole vectors, and two pixels: of padding, and of a result.
         Packing::Depthwise { isa: Isa::ArmMve, .. } => {
-            4 * (kernel[0] as usize * kernel[1] as usize).next_multiple_of(4) + 2 * channels + 8
+            8 * (kernel[0] as usize * kernel[1] as usize).next_multiple_of(4) + 2 * channels + 8
         }
         Packing::Ohwi | Packing::Depthwise { .. } => 0,
         // The windows of the pixels, widened to 16 bits, and one as bytes.
@@ -250,8 +250,10 @@ pub const fn scratch_bytes(packing: Packing, kernel: [u8; 2], channels: usize) -
 #[inline(always)]
 const fn windows_fit(packing: Packing, kernel: [u8; 2], inputs: usize) -> bool {
     match packing.isa() {
-        Isa::Avx2 | Isa::Avx512Vnni => packing.padded_filter(kernel, inputs) <= AVX2_PRODUCTS,
-        Isa::Scalar | Isa::ArmDsp | Isa::ArmMve | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => true,
+        Isa::Neon | Isa::NeonDot | Isa::NeonI8mm | Isa::Avx2 | Isa::Avx512Vnni => {
+            packing.padded_filter(kernel, inputs) <= HOST_PRODUCTS
+        }
+        Isa::Scalar | Isa::ArmDsp | Isa::ArmMve => true,
     }
 }
 

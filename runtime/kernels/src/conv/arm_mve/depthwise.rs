@@ -32,8 +32,8 @@ struct Pixels {
     output: *mut i8,
     /// Bytes from pixel to pixel of the output.
     output_step: usize,
-    /// Bytes from pixel to pixel of the input.
-    input_step: usize,
+    /// How far each place moves from pixel to pixel.
+    steps: *mut usize,
     pixels: usize,
     /// Whole blocks of channels.
     blocks: usize,
@@ -42,7 +42,40 @@ struct Pixels {
     finish: Finish,
 }
 
+/// What lists the places of a window and how they move. Kernel places outside the input read the padding, and stay.
+#[repr(C)]
+struct List {
+    places: *mut *const i8,
+    steps: *mut usize,
+    /// Minus the kernel rows above the input.
+    above: i32,
+    /// Kernel rows inside it.
+    height: i32,
+    /// Minus the kernel columns to its left.
+    before: i32,
+    /// Kernel columns inside it.
+    width: i32,
+    rows: usize,
+    columns: usize,
+    /// The place of the first kernel row's first column inside; the row may be above the input.
+    first: *const i8,
+    /// Bytes from kernel column to kernel column.
+    across: usize,
+    padding: *const i8,
+    /// Bytes from kernel row to kernel row.
+    down: usize,
+    /// Bytes from pixel to pixel.
+    step: usize,
+    /// Bytes by which whole vectors of a row of places are longer than the row.
+    over: usize,
+}
+
 unsafe extern "C" {
+    /// Writes the list.
+    ///
+    /// Registers: r1 step, r2 columns inside in this row, r3 row from the first inside, r4 and r5 the lists, r6 column
+    /// from the first inside, r7 rows left, r8 columns, r9 place, r10 across, r11 padding, r12 down.
+    fn flowlet_mve_list(list: &List);
     /// Computes neighbouring pixels.
     ///
     /// Registers: r0 the channel, r1 and r2 places, r3 the list, r4 the pixels, r5 and r6 bias and multipliers, r7
@@ -62,8 +95,11 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     let (epilogue, input, output) = (layer.epilogue, layer.input, layer.output);
     let channels = output.channels as usize;
     let taps = (geometry.kernel[0] * geometry.kernel[1]) as usize;
+    // In whole vectors.
+    let list_bytes = 4 * taps.next_multiple_of(4);
     let places: *mut *const i8 = layer.scratch.cast();
-    let padding: *mut i8 = layer.scratch.wrapping_add(4 * taps.next_multiple_of(4)).cast();
+    let steps: *mut usize = layer.scratch.wrapping_add(list_bytes).cast();
+    let padding: *mut i8 = layer.scratch.wrapping_add(2 * list_bytes).cast();
     let before_residual = padding.wrapping_add(channels);
     // SAFETY: the scratch memory holds the list and two pixels.
     unsafe { padding.write_bytes(layer.zero_point as u8, channels) };
@@ -75,7 +111,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
         multipliers: epilogue.multipliers.as_ptr(),
         output: before_residual,
         output_step: output.pitch as usize,
-        input_step: geometry.stride[1] as usize * input.pitch as usize,
+        steps,
         pixels: 1,
         blocks: channels / BLOCK,
         rest: channels % BLOCK,
@@ -85,22 +121,44 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
         job.finish.table = null();
     }
     let mut windows = Windows::new(arena, layer);
+    let columns = geometry.kernel[1] as usize;
+    let mut list = List {
+        places,
+        steps,
+        above: 0,
+        height: 0,
+        before: 0,
+        width: 0,
+        rows: geometry.kernel[0] as usize,
+        columns,
+        first: arena,
+        across: geometry.dilation[1] as usize * input.pitch as usize,
+        padding,
+        down: geometry.dilation[0] as usize * input.width as usize * input.pitch as usize,
+        step: geometry.stride[1] as usize * input.pitch as usize,
+        over: 4 * (columns.next_multiple_of(4) - columns),
+    };
     for y in 0..geometry.pixels[0] {
         windows.row(y);
         let mut x = 0;
         while x < geometry.pixels[1] {
             let pixel = geometry.pixel([y, x]);
-            let (first, is_inside) = windows.place(x);
             let window = geometry.window(input, [y, x]);
             // SAFETY: the list has room for every kernel place.
             unsafe {
                 if geometry.upsample_shift == 0 {
-                    list(layer, first, &window, places, padding);
+                    let [[top, bottom], [left, right]] = window.inside;
+                    list.first = windows.place(x).wrapping_offset(left as isize * list.across as isize);
+                    list.above = -top;
+                    list.before = -left;
+                    list.height = bottom - top;
+                    list.width = right - left;
+                    flowlet_mve_list(&list);
                 } else {
                     list_upsampled(arena, layer, &window, places, padding);
                 }
             }
-            job.pixels = if is_inside && epilogue.residual.is_none() { windows.end() - x } else { 1 };
+            job.pixels = if epilogue.residual.is_none() { windows.alike(x) } else { 1 };
             x += job.pixels;
             if let Some(residual) = &epilogue.residual {
                 job.output = before_residual;
@@ -112,41 +170,17 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
                 continue;
             }
             job.output = arena.wrapping_add(output.offset as usize + pixel * output.pitch as usize);
-            // SAFETY: the places in the list are readable for the channels, and while the windows stay inside the input
-            // the next pixel's are one step further; weights and constants are padded to blocks of channels.
+            // SAFETY: the places in the list are readable for the channels, and those of the next pixels, which reach over
+            // the border in the same places, are one step further; weights and constants are padded to blocks.
             unsafe { compute(&mut job) };
         }
     }
 }
 
-/// Lists the places of a window, given as its first byte; those that are not inside the input are in the padding.
+/// Lists the places of one window of an upsampled input.
 ///
 /// # Safety
 /// `places` must be writable for a word for each kernel place.
-unsafe fn list(layer: &Layer<'_>, first: *const i8, window: &Window, places: *mut *const i8, padding: *const i8) {
-    let (geometry, input) = (&layer.geometry, layer.input);
-    let [[top, bottom], [left, right]] = window.inside;
-    let [down, across] = geometry.dilation.map(|places| places as usize * input.pitch as usize);
-    let (mut row, mut next) = (first, places);
-    for ky in 0..geometry.kernel[0] {
-        let [left, right] = if ky >= top && ky < bottom { [left, right] } else { [0, 0] };
-        let mut place = row;
-        for kx in 0..geometry.kernel[1] {
-            // SAFETY: one of the words for the kernel places.
-            unsafe {
-                next.write(if kx >= left && kx < right { place } else { padding });
-                next = next.add(1);
-            }
-            place = place.wrapping_add(across);
-        }
-        row = row.wrapping_add(down * input.width as usize);
-    }
-}
-
-/// As [`list`], for an upsampled input.
-///
-/// # Safety
-/// As [`list`].
 #[cold]
 unsafe fn list_upsampled(
     arena: *const i8,
@@ -329,15 +363,59 @@ global_asm!(
     "add r2, r0",
     "str r2, [r4, #{output}]",
     "ldrd r3, r0, [r4, #{places}]",
-    "ldr r2, [r4, #{input_step}]",
+    "ldr r2, [r4, #{steps}]",
     "wlstp.32 lr, r0, 2f",
     "1:",
     "vldrw.32 q0, [r3]",
-    "vadd.i32 q0, q0, r2",
+    "vldrw.32 q1, [r2], #16",
+    "vadd.i32 q0, q0, q1",
     "vstrw.32 q0, [r3], #16",
     "letp lr, 1b",
     "2:",
     ".endm",
+    ".pushsection .text.flowlet_mve_list, \"ax\", %progbits",
+    ".p2align 2",
+    ".global flowlet_mve_list",
+    ".type flowlet_mve_list, %function",
+    ".thumb_func",
+    "flowlet_mve_list:",
+    "push {{r4-r12, lr}}",
+    "ldm r0, {{r4, r5}}",
+    "ldr r3, [r0, #{above}]",
+    "ldrd r7, r8, [r0, #{rows}]",
+    "ldrd r9, r10, [r0, #{first}]",
+    "ldrd r11, r12, [r0, #{padding}]",
+    "ldr r1, [r0, #{step}]",
+    "3:",
+    "ldr r6, [r0, #{height}]",
+    "ldr r2, [r0, #{width}]",
+    "cmp r3, r6",
+    "it hs",
+    "movhs r2, #0",
+    "ldr r6, [r0, #{before}]",
+    "wlstp.32 lr, r8, 2f",
+    "1:",
+    "vidup.u32 q0, r6, #1",
+    "vdup.32 q2, r1",
+    "vmul.i32 q1, q0, r10",
+    "vadd.i32 q1, q1, r9",
+    "vptt.u32 cs, q0, r2",
+    "vdupt.32 q1, r11",
+    "vmovt.i32 q2, #0",
+    "vstrw.32 q1, [r4], #16",
+    "vstrw.32 q2, [r5], #16",
+    "letp lr, 1b",
+    "2:",
+    "ldr r6, [r0, #{over}]",
+    "add r3, #1",
+    "sub r4, r6",
+    "sub r5, r6",
+    "add r9, r12",
+    "subs r7, #1",
+    "bne 3b",
+    "pop {{r4-r12, pc}}",
+    ".size flowlet_mve_list, . - flowlet_mve_list",
+    ".popsection",
     ".pushsection .text.flowlet_mve_depthwise, \"ax\", %progbits",
     ".p2align 2",
     ".global flowlet_mve_depthwise",
@@ -458,12 +536,21 @@ global_asm!(
     "pop {{r3-r11, pc}}",
     ".size flowlet_mve_depthwise_9, . - flowlet_mve_depthwise_9",
     ".popsection",
+    above = const offset_of!(List, above),
+    height = const offset_of!(List, height),
+    before = const offset_of!(List, before),
+    width = const offset_of!(List, width),
+    rows = const offset_of!(List, rows),
+    first = const offset_of!(List, first),
+    padding = const offset_of!(List, padding),
+    step = const offset_of!(List, step),
+    over = const offset_of!(List, over),
     places = const offset_of!(Pixels, places),
     taps = const offset_of!(Pixels, taps),
     weights = const offset_of!(Pixels, weights),
     multipliers = const offset_of!(Pixels, multipliers),
     output = const offset_of!(Pixels, output),
-    input_step = const offset_of!(Pixels, input_step),
+    steps = const offset_of!(Pixels, steps),
     pixels = const offset_of!(Pixels, pixels),
     blocks = const offset_of!(Pixels, blocks),
     rest = const offset_of!(Pixels, rest),

@@ -72,17 +72,15 @@ impl<'s> Windows<'s> {
         self.first = self.source.wrapping_offset(place as isize * input.pitch as isize);
     }
 
-    /// First byte of the window of the row's output pixel `x`, and whether it lies inside the input without gaps from
-    /// the upsampling.
+    /// First byte of the window of the row's output pixel `x`, which may be outside the input.
     #[inline(always)]
-    pub(super) fn place(&self, x: usize) -> (*const i8, bool) {
-        (self.first.wrapping_add(x * self.step), x >= self.inside[0] && x < self.inside[1])
+    pub(super) fn place(&self, x: usize) -> *const i8 {
+        self.first.wrapping_add(x * self.step)
     }
 
-    /// The row's first output pixel whose window does not lie inside any more.
-    #[inline(always)]
-    pub(super) fn end(&self) -> usize {
-        self.inside[1]
+    /// How many output pixels from `x` on have windows that reach over the border in the same kernel places.
+    pub(super) fn alike(&self, x: usize) -> usize {
+        if x >= self.columns[0] && x < self.columns[1] { self.columns[1] - x } else { 1 }
     }
 
     /// The window of the row's output pixel `x` as a run of bytes, in a place of its own for each `p`.
@@ -91,7 +89,8 @@ impl<'s> Windows<'s> {
     /// As [`Layer::run`], with the pixel inside the geometry.
     #[inline(always)]
     pub(super) unsafe fn window(&self, x: usize, p: usize) -> *const i8 {
-        let (first, is_inside) = self.place(x);
+        let first = self.place(x);
+        let is_inside = x >= self.inside[0] && x < self.inside[1];
         if is_inside && self.is_run {
             return first;
         }

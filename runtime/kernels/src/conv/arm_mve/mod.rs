@@ -80,7 +80,7 @@ impl Layer<'_> {
         let mut count = 0;
         for y in 0..rows {
             windows.row(y);
-            let mut place = Place::of(arena, self, self.geometry.pixel([y, 0]));
+            let mut place = Place::of(arena, self.output, self.epilogue, self.geometry.pixel([y, 0]));
             for x in 0..columns {
                 // SAFETY: the pixel is inside the geometry.
                 tile.put(count, unsafe { windows.window(x, count) }, &place);
@@ -111,12 +111,9 @@ struct Place {
 
 impl Place {
     #[inline(always)]
-    fn of(arena: *mut i8, layer: &Layer<'_>, pixel: usize) -> Place {
+    fn of(arena: *mut i8, output: &Slot, epilogue: &Epilogue<'_>, pixel: usize) -> Place {
         let at = |slot: &Slot| arena.wrapping_add(slot.offset as usize + pixel * slot.pitch as usize);
-        Place {
-            output: at(layer.output),
-            residual: layer.epilogue.residual.as_ref().map_or(null(), |residual| at(&residual.slot)),
-        }
+        Place { output: at(output), residual: epilogue.residual.as_ref().map_or(null(), |residual| at(&residual.slot)) }
     }
 
     /// Goes to the next pixel of the row.
@@ -137,6 +134,17 @@ impl Place {
 /// first word of a row of the bank, the constants be aligned ([`are_aligned`]) and `step.scratch` be there.
 #[inline(never)]
 pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
+    let (input, output) = (&step.input, &step.output);
+    if output.pixels() == 1 && step.kernel == [1, 1] && step.pad == [0, 0] && !step.packing.is_depthwise() {
+        let constants = [step.weights.as_ptr(), bias];
+        let window = arena.wrapping_add(input.offset as usize);
+        let place = Place::of(arena, output, &step.epilogue, 0);
+        // SAFETY: the same condition; the only pixel's window is the input's first pixel.
+        unsafe {
+            pixel::dense(constants, &step.epilogue, input.channels.into(), output.channels, window, place);
+        }
+        return;
+    }
     let scratch = step.scratch.map_or(0, |slot| slot.offset as usize);
     let layer = Layer {
         geometry: Geometry::of(step),
@@ -149,16 +157,8 @@ pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
         bias,
         scratch: aligned(arena.wrapping_add(scratch)),
     };
-    let is_dense = step.output.pixels() == 1 && step.kernel == [1, 1] && step.pad == [0, 0];
-    // SAFETY: the same condition; the window of a fully connected layer's only pixel is the input's first.
-    unsafe {
-        if is_dense && !layer.packing.is_depthwise() {
-            let window = arena.wrapping_add(step.input.offset as usize);
-            pixel::run(&layer, window, Place::of(arena, &layer, 0));
-        } else {
-            layer.run(arena);
-        }
-    }
+    // SAFETY: the same condition.
+    unsafe { layer.run(arena) }
 }
 
 /// The first byte from `scratch` on that is aligned to 8, whatever the alignment of the arena: the scratch memory is 8

@@ -5,6 +5,7 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 
 use super::{Finish, Layer, Place};
+use crate::plan::Epilogue;
 
 /// What the assembler reads.
 #[repr(C)]
@@ -37,19 +38,36 @@ unsafe extern "C" {
 /// # Safety
 /// As [`Layer::run`], with the pixel inside the output.
 pub(super) unsafe fn run(layer: &Layer<'_>, window: *const i8, place: Place) {
-    let products = layer.products();
+    let constants = [layer.weights, layer.bias];
+    // SAFETY: the same condition.
+    unsafe { dense(constants, layer.epilogue, layer.products(), layer.output.channels, window, place) }
+}
+
+/// Computes `outputs` channels of one pixel; `constants` are the weights and the bias.
+///
+/// # Safety
+/// The constants must be as `fits` of the step asks, the window be readable for `products` bytes, and the pixel be
+/// inside the output and the residual.
+pub(super) unsafe fn dense(
+    constants: [*const u8; 2],
+    epilogue: &Epilogue<'_>,
+    products: usize,
+    outputs: u16,
+    window: *const i8,
+    place: Place,
+) {
     let whole = products.is_multiple_of(32) && products > 0;
     let job = Pixel {
-        bias: layer.bias,
-        multipliers: layer.epilogue.multipliers.as_ptr(),
-        weights: layer.weights,
+        bias: constants[1],
+        multipliers: epilogue.multipliers.as_ptr(),
+        weights: constants[0],
         output: place.output,
-        channels: layer.output.channels as usize,
+        channels: outputs as usize,
         turns: products / 32,
         window,
         residual: place.residual,
         products: if whole { 0 } else { products },
-        finish: Finish::new(layer.epilogue),
+        finish: Finish::new(epilogue),
     };
     // SAFETY: the window is readable for `products` bytes; weights, bias and multipliers are padded to blocks of four
     // channels and of 16 products; the channels of the pixel are inside the output and the residual. In the last block
