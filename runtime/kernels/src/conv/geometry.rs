@@ -78,10 +78,9 @@ impl Geometry {
         self.first + y * self.step[0] + x * self.step[1]
     }
 
-    /// Rows and columns of the output pixels whose windows lie inside the input, as half-open ranges; either may be
-    /// empty.
+    /// The output pixels whose windows lie inside the input.
     #[inline(always)]
-    pub fn interior(&self, input: &Slot) -> [[usize; 2]; 2] {
+    pub fn interior(&self, input: &Slot) -> Region {
         let axis = |axis: usize, size: u16| {
             let stride = self.stride[axis];
             let quotient = |n: i32| n.checked_div(stride).unwrap_or(0).max(0) as usize;
@@ -91,7 +90,16 @@ impl Geometry {
             let high = quotient(room.max(0) + stride - 1).min(self.pixels[axis]);
             [low, high]
         };
-        [axis(0, input.height), axis(1, input.width)]
+        Region { rows: axis(0, input.height), columns: axis(1, input.width) }
+    }
+
+    /// The element of the input slot, counted from its first, that the first place of an interior window reads.
+    #[inline(always)]
+    pub fn first_place(&self, input: &Slot, [y, x]: [usize; 2]) -> usize {
+        let place = |axis: usize, at: usize| {
+            (self.origin[axis] + at as i32 * self.stride[axis]) as usize >> self.upsample_shift
+        };
+        (place(0, y) * input.width as usize + place(1, x)) * input.pitch as usize
     }
 
     /// The part of a window that lies inside the input, for the output pixel at `y`, `x`.
@@ -166,6 +174,23 @@ impl Geometry {
                 }
             }
         }
+    }
+}
+
+/// A rectangle of output pixels, as half-open ranges; either may be empty.
+#[derive(Clone, Copy, Debug)]
+pub struct Region {
+    /// First row, and past the last.
+    pub rows: [usize; 2],
+    /// First column, and past the last.
+    pub columns: [usize; 2],
+}
+
+impl Region {
+    /// Whether the pixel at row `y`, column `x` is in it.
+    #[inline(always)]
+    pub const fn contains(&self, [y, x]: [usize; 2]) -> bool {
+        y >= self.rows[0] && y < self.rows[1] && x >= self.columns[0] && x < self.columns[1]
     }
 }
 

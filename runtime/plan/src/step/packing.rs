@@ -36,7 +36,7 @@ pub enum Packing {
     /// Panels of output channels; one group.
     Panels(Panels),
     /// Cortex-M DSP, tiles of pixels: `[outputs / 2][products / 4][2][2][2]`, the whole filter padded with zeros to a
-    /// multiple of 8 products; one group. A word holds products `k` and `k + 2` of two neighbouring channels, so that
+    /// multiple of 4 products; one group. A word holds products `k` and `k + 2` of two neighbouring channels, so that
     /// one SXTB16 gives the pair of either channel, in the order in which SXTB16 takes four activations apart.
     DspPairs,
     /// Cortex-M DSP, depthwise: `[channels / 4][kernel place][2][2]` of s16, channels `c` and `c + 2` in a word.
@@ -90,7 +90,7 @@ impl Packing {
         let (rows, columns) = (kernel[0] as usize, kernel[1] as usize);
         match self {
             Packing::Ohwi | Packing::Depthwise { .. } | Packing::DspDepthwise => rows * columns * inputs,
-            Packing::DspPairs => (rows * columns * inputs).next_multiple_of(8),
+            Packing::DspPairs => (rows * columns * inputs).next_multiple_of(4),
             Packing::Panels(panels) => {
                 let kr = panels.kr as usize;
                 match panels.run {

@@ -72,16 +72,16 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
         places_end: places.wrapping_add(taps).cast_const(),
         distance: 0,
     };
-    let [rows, columns] = geometry.interior(input);
+    let interior = geometry.interior(input);
     let mut listed = false;
     for y in 0..geometry.pixels[0] {
         for x in 0..geometry.pixels[1] {
-            let shared = geometry.upsample_shift == 0 && within(rows, y) && within(columns, x);
+            let shared = geometry.upsample_shift == 0 && interior.contains([y, x]);
             if shared && listed {
                 job.distance = job.distance.wrapping_add(geometry.stride[1] as usize * input.pitch as usize);
             } else {
                 let window = geometry.window(input, [y, x]);
-                job.distance = if shared { geometry.place(input, &window, [0, 0]) } else { 0 };
+                job.distance = if shared { geometry.first_place(input, [y, x]) } else { 0 };
                 // SAFETY: the scratch memory holds a word for each kernel place.
                 unsafe { list(arena, layer, &window, job.distance) };
                 listed = shared;
@@ -105,12 +105,6 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
         }
         listed = false;
     }
-}
-
-/// Whether `i` is in a half-open range.
-#[inline(always)]
-fn within([low, high]: [usize; 2], i: usize) -> bool {
-    i >= low && i < high
 }
 
 /// The pixel of zero points, behind the list of places.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Packing::DspPairs`] | [`tile`]: 4 pixels x 2 channels | 13 instructions for 16 products |
 //! | [`crate::plan::Packing::Panels`] of 4 or 5 channels | [`rows`]: one pixel, weights streamed once | 18 for 16, 23 for 20 |
-//! | [`Packing::DspDepthwise`] | [`depthwise`]: 4 channels of a pixel | 9 for 4 |
+//! | [`Packing::DspDepthwise`] | [`depthwise`]: 4 channels of a pixel | 25 for 12 |
 //!
 //! Activations are widened to 16 bits once for all output channels; the offline order of the weights is the order in
 //! which SXTB16 takes a word of activations apart, so nothing is shuffled. Requantisation is SMMLAR with the zero point

@@ -6,7 +6,7 @@ use core::mem::offset_of;
 use core::ptr::null;
 
 use super::Layer;
-use super::widen::gather;
+use super::widen::Gather;
 use crate::conv::epilogue::finish;
 
 /// Most channels of a panel.
@@ -50,6 +50,7 @@ pub(super) unsafe fn run<const NR: usize>(arena: *mut i8, layer: &Layer<'_>) {
     let products = layer.products();
     let activations: *mut u32 = layer.scratch.cast();
     let end = layer.scratch.wrapping_add(2 * products);
+    let gather = Gather::new(arena, layer, end.cast());
     let code = if NR == 5 { CODE_5 } else { CODE_4 };
     // A residual is added outside, where no layer here is long.
     let panels = if epilogue.residual.is_some() { 0 } else { channels / NR };
@@ -57,7 +58,7 @@ pub(super) unsafe fn run<const NR: usize>(arena: *mut i8, layer: &Layer<'_>) {
         for x in 0..geometry.pixels[1] {
             let pixel = geometry.pixel([y, x]);
             // SAFETY: the scratch memory holds the pairs of a window and its bytes.
-            unsafe { gather::<4>(arena, layer, [y, x], end.cast(), activations) };
+            unsafe { gather.window::<4>([y, x], activations) };
             let mut row = Row {
                 activations,
                 end: end.cast(),
