@@ -10,6 +10,8 @@ use crate::random::Random;
 
 /// Channels: 1, around tiles of 2, 4, 8, 16 and 32, primes, fewer than four.
 const CHANNELS: &[u16] = &[1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 15, 16, 17, 24, 31, 32, 33];
+/// Channels beyond what kernels without weights take at a time.
+const WIDE: &[u16] = &[64, 65, 129, 150];
 /// Rows and columns.
 const SIZES: &[u16] = &[1, 2, 3, 4, 5, 7, 8];
 
@@ -207,6 +209,8 @@ pub(crate) fn conv_transpose<'m>(
 pub(crate) fn matmul(random: &mut Random, arena: usize, limit: Limit) -> Option<MatMul> {
     let batch = random.pick(&[1, 1, 2, 3]);
     let [m, k, n] = [random.pick(CHANNELS), random.pick(CHANNELS), random.pick(CHANNELS)];
+    // Longer than any kernel's buffer for a dot product on a microcontroller.
+    let k = if random.below(16) == 0 { 515 } else { k };
     let transposed = random.coin();
     let mut places = Places::default();
     let mut matrices = |random: &mut Random, rows: u16, columns: u16| {
@@ -233,7 +237,8 @@ pub(crate) fn matmul(random: &mut Random, arena: usize, limit: Limit) -> Option<
 }
 
 fn shape(random: &mut Random) -> [u16; 3] {
-    [random.pick(SIZES), random.pick(SIZES), random.pick(CHANNELS)]
+    let channels = if random.below(8) == 0 { WIDE } else { CHANNELS };
+    [random.pick(SIZES), random.pick(SIZES), random.pick(channels)]
 }
 
 /// A sum.
@@ -340,7 +345,11 @@ pub(crate) fn norm<'m>(random: &mut Random, mut rest: &'m mut [u8], arena: usize
 /// A pool.
 pub(crate) fn pool(random: &mut Random, arena: usize) -> Option<Pool> {
     let (mut kernel, mut stride, mut pad) = ([1u16; 2], [1u16; 2], [0u16; 2]);
-    let input = shape(random);
+    let mut input = shape(random);
+    // More places than a 16-bit sum holds.
+    if random.below(16) == 0 {
+        [input[0], input[1]] = [17, 16];
+    }
     let mut output = input;
     for axis in 0..2 {
         kernel[axis] = random.pick(&[1, 2, 2, 3, input[axis]]);

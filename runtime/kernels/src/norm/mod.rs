@@ -15,6 +15,8 @@
 //! The relative error of `A_c` is below `2^-29`, plus half a unit of its last place, `2^-17` output steps for each
 //! input step.
 
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod avx2;
 pub mod reference;
@@ -24,7 +26,12 @@ use crate::isa::is_available;
 use crate::plan::{Isa, Norm, NormKind};
 use crate::requant::saturate;
 use crate::round::{power_of_two, ties_even};
+use crate::shared::Shared;
 use crate::table::lookup;
+#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+use arm_mve as kernel;
+#[cfg(not(all(feature = "arm_mve", target_arch = "arm")))]
+use scalar as kernel;
 
 /// Bits below the point of a slope and an intercept.
 pub const POINT: u32 = 16;
@@ -189,7 +196,13 @@ pub fn epsilon(eps: f64, scale_in: f64, n: usize) -> u64 {
 
 /// The instruction set whose kernel [`run`] takes.
 pub fn isa() -> Isa {
-    if is_available(Isa::Avx2) { Isa::Avx2 } else { Isa::Scalar }
+    if is_available(Isa::ArmMve) {
+        Isa::ArmMve
+    } else if is_available(Isa::Avx2) {
+        Isa::Avx2
+    } else {
+        Isa::Scalar
+    }
 }
 
 /// Runs the step; the output may be the same place as the operand.
@@ -198,12 +211,34 @@ pub fn isa() -> Isa {
 /// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes.
 #[inline(always)]
 pub fn run(arena: &mut [i8], step: &Norm<'_>) {
+    // SAFETY: nobody else has the arena.
+    unsafe { run_shared(Shared::of(arena), step) }
+}
+
+/// As [`run`], on an arena that other threads use too.
+///
+/// # Safety
+/// The arena must be valid for reads and writes of its bytes; nobody else may write what the step reads, or use what
+/// it writes.
+#[inline(always)]
+pub(crate) unsafe fn run_shared(arena: Shared, step: &Norm<'_>) {
+    // SAFETY: the slice is exclusive.
+    unsafe { run_part(arena, step) }
+}
+
+/// As [`run`], beside other threads on the same arena.
+///
+/// # Safety
+/// `arena` must be valid for reads and writes; no other thread may write what the step reads or writes while it runs,
+/// nor read what it writes.
+#[inline(always)]
+pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Norm<'_>) {
     assert!(step.fits(arena.len()), "the norm does not fit the arena");
     #[cfg(all(feature = "std", target_arch = "x86_64"))]
     if is_available(Isa::Avx2) {
         // SAFETY: the assertion is the callee's condition, and the processor was asked.
-        return unsafe { avx2::run(arena.as_mut_ptr(), step) };
+        return unsafe { avx2::run(arena.cast(), step) };
     }
     // SAFETY: the assertion is the callee's condition.
-    unsafe { scalar::run(arena.as_mut_ptr(), step) }
+    unsafe { kernel::run(arena.cast(), step) }
 }

@@ -102,14 +102,7 @@ unsafe fn run_max(arena: *mut i8, step: &Pool) {
 /// # Safety
 /// As [`run`], with the windows inside the input.
 #[inline(always)]
-unsafe fn max_of(
-    arena: *mut i8,
-    step: &Pool,
-    rows: [usize; 2],
-    columns: [usize; 2],
-    pixel: usize,
-    pixels: usize,
-) {
+unsafe fn max_of(arena: *mut i8, step: &Pool, rows: [usize; 2], columns: [usize; 2], pixel: usize, pixels: usize) {
     let (input, output) = (&step.input, &step.output);
     let channels = output.channels as usize;
     let moved = channels.next_multiple_of(VECTOR);
