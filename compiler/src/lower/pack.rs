@@ -1,7 +1,10 @@
 //! The target's packing: which order of weights the best kernel for a layer reads.
 
-use flowlet_kernels::conv::{AVX2_PANELS, DSP_ROWS_OF_4, DSP_ROWS_OF_5, MVE_DEPTHWISE, MVE_PANELS, pack};
-use flowlet_plan::{AVX2_PRODUCTS, ConvTranspose, DType, Epilogue, Isa, Packing, RowKey, Slot};
+use flowlet_kernels::conv::{
+    AVX2_PANELS, DSP_ROWS_OF_4, DSP_ROWS_OF_5, MVE_DEPTHWISE, MVE_PANELS, NEON_DEPTHWISE, NEON_DOT_PANELS,
+    NEON_I8MM_PANELS, NEON_PANELS, pack,
+};
+use flowlet_plan::{ConvTranspose, DType, Epilogue, HOST_PRODUCTS, Isa, Packing, RowKey, Slot};
 
 /// The layer as far as the choice of a kernel depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +22,9 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    fn filter(&self, packing: Packing) -> usize {
-        packing.padded_filter(self.kernel, self.inputs)
+    /// Whether a host's panels can hold it: one group, and a window that fits the kernel's stack.
+    fn suits(&self, panels: Packing) -> bool {
+        self.groups == 1 && panels.padded_filter(self.kernel, self.inputs) <= HOST_PRODUCTS
     }
 
     fn is_depthwise(&self) -> bool {
@@ -37,7 +41,11 @@ pub(super) fn choose(isa: Isa, layer: &Layer) -> Packing {
         Isa::ArmDsp if layer.pixels > 2 => Packing::DspPairs,
         Isa::ArmDsp if layer.outputs.is_multiple_of(5) && !layer.outputs.is_multiple_of(4) => DSP_ROWS_OF_5,
         Isa::ArmDsp => DSP_ROWS_OF_4,
-        Isa::Avx2 if layer.groups == 1 && layer.filter(AVX2_PANELS) <= AVX2_PRODUCTS => AVX2_PANELS,
+        Isa::Avx2 if layer.suits(AVX2_PANELS) => AVX2_PANELS,
+        Isa::Neon | Isa::NeonDot | Isa::NeonI8mm if layer.is_depthwise() => NEON_DEPTHWISE,
+        Isa::Neon if layer.suits(NEON_PANELS) => NEON_PANELS,
+        Isa::NeonDot if layer.suits(NEON_DOT_PANELS) => NEON_DOT_PANELS,
+        Isa::NeonI8mm if layer.suits(NEON_I8MM_PANELS) => NEON_I8MM_PANELS,
         Isa::ArmMve if layer.is_depthwise() => MVE_DEPTHWISE,
         Isa::ArmMve if layer.groups == 1 => MVE_PANELS,
         Isa::Scalar | Isa::ArmMve | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm | Isa::Avx2 | Isa::Avx512Vnni => {

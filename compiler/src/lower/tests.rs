@@ -69,8 +69,8 @@ fn row(key: RowKey, indices: &[usize]) -> usize {
 
 /// Same bytes from the interpreter and from the plan of every target, for a few inputs; the host's plan.
 pub(super) fn equal(graph: &Graph) -> Lowered {
-    let avx2 = Target { name: "avx2".into(), isa: Isa::Avx2, ..Target::host() };
-    for target in crate::target::TARGETS.iter().chain([&avx2]) {
+    let hosts = Isa::ALL.map(|isa| Target { name: isa.name().into(), isa, ..Target::host() });
+    for target in crate::target::TARGETS.iter().chain(&hosts) {
         equal_on(graph, target);
     }
     lower(graph, [7; 32], &Target::host()).unwrap()

@@ -17,7 +17,7 @@ pub fn is_available(isa: Isa) -> bool {
 /// The instruction set that a host's plans should be packed for: the widest that runs here.
 pub fn best() -> Isa {
     // From narrow to wide; those without a packing of their own are left out.
-    let widest = [Isa::Avx2].into_iter().rev().find(|&isa| is_available(isa));
+    let widest = [Isa::Neon, Isa::NeonDot, Isa::NeonI8mm, Isa::Avx2].into_iter().rev().find(|&isa| is_available(isa));
     widest.unwrap_or(Isa::Scalar)
 }
 

@@ -8,7 +8,7 @@ use core::mem::MaybeUninit;
 
 use super::epilogue::bias_row;
 use super::geometry::Geometry;
-use crate::plan::{AVX2_PRODUCTS, Conv, ConvTranspose, Epilogue, Slot};
+use crate::plan::{Conv, ConvTranspose, Epilogue, HOST_PRODUCTS, Slot};
 use crate::table::lookup;
 
 /// Output channels of a panel.
@@ -22,8 +22,8 @@ const BLOCK: usize = 4 * MR;
 /// Widened activations on the stack for most layers: stack pages that are never touched cost nothing, but each page of
 /// a frame is probed.
 const SMALL: usize = 16 * 1024;
-/// For the others; a single window may be this long.
-const LARGE: usize = AVX2_PRODUCTS;
+/// For the others: four windows of any length.
+const LARGE: usize = 4 * HOST_PRODUCTS;
 
 /// Runs a convolution packed as [`super::AVX2_PANELS`].
 ///

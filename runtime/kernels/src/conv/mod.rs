@@ -5,8 +5,10 @@
 //! zero point, then the law of [`crate::requant`], then the sum of [`crate::add`] with the residual, then the table.
 //! Bit-exact in every packing.
 
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+mod aarch64;
 #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
-mod arm_dsp;
+pub(crate) mod arm_dsp;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
@@ -33,11 +35,22 @@ use epilogue::clamp_row;
 /// for kernels that are not here ([`is_readable`]). With a constant step and an arena of constant size both tests are
 /// made at compile time on microcontrollers.
 #[inline(always)]
-#[allow(unreachable_patterns)] // which kernels are here depends on the build
 pub fn run(arena: &mut [i8], step: &Conv<'_>, row: usize) {
+    // SAFETY: the slice is exclusive.
+    unsafe { run_part(arena, step, row) }
+}
+
+/// As [`run`], beside other threads on the same arena.
+///
+/// # Safety
+/// `arena` must be valid for reads and writes; no other thread may write what the step reads or writes while it runs,
+/// nor read what it writes.
+#[inline(always)]
+#[allow(unreachable_patterns)]
+pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Conv<'_>, row: usize) {
     assert!(step.fits(arena.len()), "the convolution does not fit the arena");
     let row = clamp_row(&step.epilogue, row);
-    let arena = arena.as_mut_ptr();
+    let arena = arena.cast::<i8>();
     // SAFETY: the assertion is the callees' condition, the row is clamped to the bank, and each arm asks whether its
     // instructions are here.
     unsafe {
@@ -47,6 +60,10 @@ pub fn run(arena: &mut [i8], step: &Conv<'_>, row: usize) {
             Packing::Ohwi => scalar::run(arena, step, row),
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
             AVX2_PANELS if is_available(Isa::Avx2) => avx2::run(arena, step, row),
+            #[cfg(all(feature = "std", target_arch = "aarch64"))]
+            NEON_PANELS | NEON_DOT_PANELS | NEON_I8MM_PANELS | NEON_DEPTHWISE if is_available(step.packing.isa()) => {
+                aarch64::run(arena, step, row);
+            }
             #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
             Packing::DspPairs | Packing::DspDepthwise | DSP_ROWS_OF_4 | DSP_ROWS_OF_5 => {
                 assert!(arm_dsp::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
@@ -69,12 +86,23 @@ pub fn run(arena: &mut [i8], step: &Conv<'_>, row: usize) {
 /// # Panics
 /// As [`run`].
 #[inline(always)]
-#[allow(unreachable_patterns)]
 pub fn run_transpose(arena: &mut [i8], step: &ConvTranspose<'_>, row: usize) {
+    // SAFETY: the slice is exclusive.
+    unsafe { run_transpose_part(arena, step, row) }
+}
+
+/// As [`run_transpose`], beside other threads on the same arena.
+///
+/// # Safety
+/// `arena` must be valid for reads and writes; no other thread may write what the step reads or writes while it runs,
+/// nor read what it writes.
+#[inline(always)]
+#[allow(unreachable_patterns)]
+pub(crate) unsafe fn run_transpose_part(arena: *mut [i8], step: &ConvTranspose<'_>, row: usize) {
     assert!(step.fits(arena.len()), "the transposed convolution does not fit the arena");
     let last = step.rows() - 1;
     let row = if row < last { row } else { last };
-    let arena = arena.as_mut_ptr();
+    let arena = arena.cast::<i8>();
     // SAFETY: the assertion is the callees' condition, the row is clamped to the bank, and each arm asks whether its
     // instructions are here.
     unsafe {
@@ -82,6 +110,10 @@ pub fn run_transpose(arena: &mut [i8], step: &ConvTranspose<'_>, row: usize) {
             Packing::Ohwi => scalar::run_transpose(arena, step, row),
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
             AVX2_PANELS if is_available(Isa::Avx2) => avx2::run_transpose(arena, step, row),
+            #[cfg(all(feature = "std", target_arch = "aarch64"))]
+            NEON_PANELS | NEON_DOT_PANELS | NEON_I8MM_PANELS if is_available(step.packing.isa()) => {
+                aarch64::run_transpose(arena, step, row);
+            }
             #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
             Packing::DspPairs | DSP_ROWS_OF_4 | DSP_ROWS_OF_5 => {
                 assert!(arm_dsp::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
@@ -113,12 +145,24 @@ pub const PACKINGS: &[Packing] = &[
     DSP_ROWS_OF_5,
     Packing::DspDepthwise,
     AVX2_PANELS,
+    NEON_PANELS,
+    NEON_DOT_PANELS,
+    NEON_I8MM_PANELS,
+    NEON_DEPTHWISE,
     MVE_PANELS,
     MVE_DEPTHWISE,
 ];
 
 /// x86-64 with AVX2.
 pub const AVX2_PANELS: Packing = Packing::Panels(Panels { isa: Isa::Avx2, nr: 16, kr: 2, run: Run::Filter });
+/// AArch64 without dot products.
+pub const NEON_PANELS: Packing = Packing::Panels(Panels { isa: Isa::Neon, nr: 8, kr: 16, run: Run::Filter });
+/// AArch64 with SDOT.
+pub const NEON_DOT_PANELS: Packing = Packing::Panels(Panels { isa: Isa::NeonDot, nr: 8, kr: 4, run: Run::Filter });
+/// AArch64 with SMMLA.
+pub const NEON_I8MM_PANELS: Packing = Packing::Panels(Panels { isa: Isa::NeonI8mm, nr: 8, kr: 8, run: Run::Filter });
+/// AArch64, depthwise: blocks of eight channels.
+pub const NEON_DEPTHWISE: Packing = Packing::Depthwise { isa: Isa::Neon, nr: 8 };
 /// Cortex-M DSP, few pixels: panels of four output channels.
 pub const DSP_ROWS_OF_4: Packing = Packing::Panels(Panels { isa: Isa::ArmDsp, nr: 4, kr: 4, run: Run::Filter });
 /// Cortex-M DSP, few pixels: panels of five, where five divides the output channels and four does not.

@@ -1,6 +1,8 @@
 //! Products of two tensors that are both computed at run time: attention.
 
-use super::conv::scratch_fits;
+use super::conv::{scratch_bytes, scratch_fits};
+use super::packing::Packing;
+use crate::isa::Isa;
 use crate::slot::{DType, Slot};
 
 /// How a tensor holds several matrices.
@@ -87,7 +89,7 @@ pub struct MatMul {
     pub left_shift: u8,
     /// Zero point of the result.
     pub zero_point: i8,
-    /// Memory that the kernel may use while it runs, if any.
+    /// Memory that the kernel may use while it runs, if any; with less than [`matmul_scratch_bytes`] it is slower.
     pub scratch: Option<Slot>,
 }
 
@@ -135,5 +137,19 @@ impl MatMul {
             && self.multiplier > 0
             && self.left_shift <= 30
             && scratch_fits(&self.scratch, 0, arena_bytes)
+    }
+}
+
+/// Bytes of scratch with which the instruction set's kernel is fastest, for a right side of `k` rows and `n` columns.
+#[inline(always)]
+pub const fn matmul_scratch_bytes(isa: Isa, k: usize, n: usize) -> usize {
+    match isa {
+        // The packed right side, a bias and a multiplier for each column, and the convolution's own.
+        Isa::ArmDsp => {
+            let packing = Packing::DspPairs;
+            let right = packing.bytes(n, [1, 1], k) + 8 * packing.padded_outputs(n);
+            right + scratch_bytes(packing, [1, 1], k) + 8
+        }
+        Isa::Scalar | Isa::ArmMve | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm | Isa::Avx2 | Isa::Avx512Vnni => 0,
     }
 }

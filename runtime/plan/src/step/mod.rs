@@ -10,10 +10,10 @@ mod pool;
 mod shuffle;
 mod softmax;
 
-pub use conv::{ARM_DSP_PIXELS, ARM_MVE_PIXELS, AVX2_PRODUCTS, Conv, ConvTranspose, scratch_bytes};
+pub use conv::{ARM_DSP_PIXELS, ARM_MVE_PIXELS, Conv, ConvTranspose, HOST_PRODUCTS, scratch_bytes};
 pub use elementwise::{Add, Map, Mul};
 pub use epilogue::{AddParams, Epilogue, Residual, RowKey};
-pub use matmul::{MatMul, Matrices, Split};
+pub use matmul::{MatMul, Matrices, Split, matmul_scratch_bytes};
 pub use norm::{Norm, NormKind};
 pub use packing::{Packing, Panels, Run};
 pub use pool::{Pool, PoolKind};

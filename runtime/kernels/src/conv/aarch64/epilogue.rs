@@ -1,0 +1,130 @@
+//! From accumulators to bytes, eight channels at a time.
+
+use core::arch::aarch64::*;
+
+use super::Layer;
+use crate::plan::Table;
+
+/// Channels that are stored together.
+pub(super) const NR: usize = 8;
+
+/// What the epilogue of eight channels needs, loaded once.
+pub(super) struct Constants {
+    bias: [int32x4_t; 2],
+    /// Halves of the multipliers: SQRDMULH doubles.
+    multipliers: [int32x4_t; 2],
+    left_shift: int32x4_t,
+    zero_point: int32x4_t,
+}
+
+impl Constants {
+    /// # Safety
+    /// As [`super::run`], with `o` the first channel of a panel.
+    #[inline(always)]
+    pub(super) unsafe fn load(layer: &Layer<'_>, o: usize) -> Constants {
+        // SAFETY: bias and multipliers have a word for each padded channel, and panels are whole eights.
+        unsafe {
+            let two = |words: *const u8| {
+                let at = words.add(4 * o).cast::<i32>();
+                [vld1q_s32(at), vld1q_s32(at.add(4))]
+            };
+            Constants {
+                bias: two(layer.bias),
+                multipliers: two(layer.epilogue.multipliers.as_ptr()).map(|m| vshrq_n_s32::<1>(m)),
+                left_shift: vdupq_n_s32(layer.epilogue.left_shift.into()),
+                zero_point: vdupq_n_s32(layer.epilogue.zero_point.into()),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`super::run`], with the pixel inside the output and `o` a channel of it.
+    #[inline(always)]
+    pub(super) unsafe fn finish(&self, arena: *mut i8, layer: &Layer<'_>, acc: [int32x4_t; 2], pixel: usize, o: usize) {
+        let width = (layer.output.channels as usize - o).min(NR);
+        // SAFETY: the output's and the residual's spans hold `width` channels from `o` on; whole vectors are loaded
+        // and stored only where all their channels exist.
+        unsafe {
+            let half = |i: usize| {
+                let x = vshlq_s32(vaddq_s32(acc[i], self.bias[i]), self.left_shift);
+                vqmovn_s32(vaddq_s32(vqrdmulhq_s32(x, self.multipliers[i]), self.zero_point))
+            };
+            let mut q = vqmovn_s16(vcombine_s16(half(0), half(1)));
+            if let Some(residual) = &layer.epilogue.residual {
+                let (slot, params) = (&residual.slot, &residual.params);
+                let from = arena.add(slot.offset as usize + pixel * slot.pitch as usize + o).cast_const();
+                let mut other = [0i8; NR];
+                other.as_mut_ptr().copy_from_nonoverlapping(from, width);
+                let (a, b) = (vmovl_s8(q), vmovl_s8(vld1_s8(other.as_ptr())));
+                let constant = vdupq_n_s32(params.c.wrapping_add(1 << (params.shift - 1)));
+                let shift = vdupq_n_s32(-i32::from(params.shift));
+                let low = vmlal_n_s16(constant, vget_low_s16(a), params.ma);
+                let high = vmlal_n_s16(constant, vget_high_s16(a), params.ma);
+                let low = vshlq_s32(vmlal_n_s16(low, vget_low_s16(b), params.mb), shift);
+                let high = vshlq_s32(vmlal_n_s16(high, vget_high_s16(b), params.mb), shift);
+                q = vqmovn_s16(vcombine_s16(vqmovn_s32(low), vqmovn_s32(high)));
+            }
+            let to = arena.add(layer.output.offset as usize + pixel * layer.output.pitch as usize + o);
+            if width == NR {
+                vst1_s8(to, q);
+            } else {
+                let mut bytes = [0i8; NR];
+                vst1_s8(bytes.as_mut_ptr(), q);
+                to.copy_from_nonoverlapping(bytes.as_ptr(), width);
+            }
+        }
+    }
+}
+
+/// Applies the layer's table to all channels of some pixels, if it has one: sixteen registers hold the table.
+///
+/// # Safety
+/// As [`super::run`], with the pixels inside the output.
+pub(super) unsafe fn tables(arena: *mut i8, layer: &Layer<'_>, pixels: &[usize]) {
+    let Some(table) = layer.epilogue.table else { return };
+    let channels = layer.output.channels as usize;
+    // SAFETY: the pixels' channels are inside the output.
+    unsafe {
+        let look = Lookup::load(table);
+        for &pixel in pixels {
+            let at = arena.add(layer.output.offset as usize + pixel * layer.output.pitch as usize);
+            let mut i = 0;
+            while i + 16 <= channels {
+                vst1q_s8(at.add(i), look.all(vld1q_s8(at.add(i))));
+                i += 16;
+            }
+            while i < channels {
+                at.add(i).write(crate::table::lookup(table, at.add(i).read()));
+                i += 1;
+            }
+        }
+    }
+}
+
+/// A table in registers.
+struct Lookup([uint8x16x4_t; 4]);
+
+impl Lookup {
+    #[inline(always)]
+    fn load(table: Table<'_>) -> Lookup {
+        // SAFETY: the table has 256 bytes.
+        Lookup([0, 64, 128, 192].map(|first| unsafe { vld1q_u8_x4(table.as_ptr().add(first)) }))
+    }
+
+    /// Sixteen values: TBL and TBX give zero, or what was there, for indices past their 64 bytes.
+    #[inline(always)]
+    fn all(&self, q: int8x16_t) -> int8x16_t {
+        // SAFETY: NEON is part of AArch64.
+        unsafe {
+            let index = veorq_u8(vreinterpretq_u8_s8(q), vdupq_n_u8(0x80));
+            let quarter = vdupq_n_u8(64);
+            let mut out = vqtbl4q_u8(self.0[0], index);
+            let second = vsubq_u8(index, quarter);
+            out = vqtbx4q_u8(out, self.0[1], second);
+            let third = vsubq_u8(second, quarter);
+            out = vqtbx4q_u8(out, self.0[2], third);
+            out = vqtbx4q_u8(out, self.0[3], vsubq_u8(third, quarter));
+            vreinterpretq_s8_u8(out)
+        }
+    }
+}
