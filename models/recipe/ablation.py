@@ -52,7 +52,6 @@ CELLS = (
     Cell("reflow-flip", flip=True),
     Cell("reflow-anneal-flip", anneal=True, flip=True),
     Cell("reflow-two-step", two_step=True),
-    Cell("reflow-anneal-flip-two-step", anneal=True, flip=True, two_step=True),
 )
 
 

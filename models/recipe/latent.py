@@ -43,13 +43,13 @@ LABEL_DROPOUT = 0.1
 
 @dataclass(frozen=True)
 class LatentPlan:
-    autoencoder: Schedule = Schedule(steps=700, lr=2e-3, warmup=50, ema=0.995, seed=21)
-    teacher: Schedule = Schedule(steps=900, lr=2e-3, warmup=80, ema=0.997, seed=22)
-    pairs: PairConfig = PairConfig(count=6000, steps=12, seed=23)
+    autoencoder: Schedule = Schedule(steps=500, lr=2e-3, warmup=40, ema=0.99, seed=21)
+    teacher: Schedule = Schedule(steps=600, lr=2e-3, warmup=60, ema=0.995, seed=22)
+    pairs: PairConfig = PairConfig(count=4000, steps=10, seed=23)
     guidance: float = 1.75
-    reflow: Schedule = Schedule(steps=300, lr=2e-3, warmup=50, floor=0.2, ema=0.995, seed=24)
-    distill: Schedule = Schedule(steps=800, lr=1.5e-3, warmup=50, floor=0.05, ema=0.997, seed=25)
-    settle: Schedule = Schedule(steps=120, lr=3e-4, warmup=20, floor=0.01, ema=0.99, seed=26)
+    reflow: Schedule = Schedule(steps=200, lr=2e-3, warmup=30, floor=0.2, ema=0.99, seed=24)
+    distill: Schedule = Schedule(steps=500, lr=1.5e-3, warmup=30, floor=0.05, ema=0.995, seed=25)
+    settle: Schedule = Schedule(steps=80, lr=3e-4, warmup=20, floor=0.01, ema=0.99, seed=26)
 
 
 LATENT_SMOKE = LatentPlan(

@@ -90,8 +90,8 @@ def page(work: Path, students: Lengths, vits: Lengths, several: int) -> str:
         lines = _students(work, names)
         if lines:
             how = (
-                f'`{command}`, one step; {_lengths(lengths)}. "Five draws": least and largest FD over five draws of '
-                'noise\n(`spread`). "Outliers": how often the filter of a Unified Normalization fired in distillation, '
+                f'`{command}`, one step; {_lengths(lengths)}.\n"Five draws": least and largest FD over five draws of '
+                'noise (`spread`). "Outliers": how often the filter of a\nUnified Normalization fired in distillation, '
                 "summed over layers."
             )
             parts.append(f"## {title}\n\n{how}\n\n{wide}\n" + "\n".join(lines))
@@ -99,7 +99,7 @@ def page(work: Path, students: Lengths, vits: Lengths, several: int) -> str:
     if cells is not None:
         how = (
             "`python -m recipe ablation`, on `fashion-tiny`; FD / class accuracy, "
-            f"{cells[0]['distill_1']['samples']:,} samples each."
+            f"{cells[0]['distill_1']['samples']:,} samples each.\nCells are short: only large differences count."
         )
         parts.append(f"## Ablation\n\n{how}\n\n{ablation.table(cells, several)}")
     if latent is not None:
