@@ -2,7 +2,7 @@
 
 use crate::arena::ARENA_ALIGNMENT;
 use crate::error::{Kind, Name, RunError};
-use crate::kernels::{add, conv, map, matmul, mul, norm, pool, shuffle, softmax, transpose};
+use crate::kernels::{conv, step};
 use crate::plan::{CheckedPlan, Graph, Plan, Port, RowKey, Step};
 use crate::port;
 
@@ -211,23 +211,28 @@ impl<'p, 'a> Executor<'p, 'a> {
         Ok(())
     }
 
+    /// Runs an entry point to its end on several threads: the same bytes as [`Self::run`].
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    #[cfg(feature = "std")]
+    pub fn run_on<'k>(&mut self, threads: &crate::Threads, graph: impl Into<Key<'k>>) -> Result<(), RunError> {
+        self.begin(graph)?;
+        while self.advance(|arena, step, row| threads.run(arena, step, row)) == Progress::Pending {}
+        Ok(())
+    }
+
     /// Runs one kernel of the entry point under way, or nothing if there is none.
     pub fn step(&mut self) -> Progress {
+        self.advance(step::run)
+    }
+
+    fn advance(&mut self, run: impl FnOnce(&mut [i8], &Step<'_>, usize)) -> Progress {
         let Some(mut at) = self.cursor else { return Progress::Done };
         let graph = self.plan.graphs[at.graph];
-        match &self.plan.steps[usize::from(graph.first) + usize::from(at.step)] {
-            Step::Conv(step) => conv::run(self.arena, step, self.row(step.epilogue.row, at)),
-            Step::ConvTranspose(step) => conv::run_transpose(self.arena, step, self.row(step.epilogue.row, at)),
-            Step::MatMul(step) => matmul::run(self.arena, step),
-            Step::Add(step) => add::run(self.arena, step),
-            Step::Mul(step) => mul::run(self.arena, step),
-            Step::Map(step) => map::run(self.arena, step),
-            Step::Softmax(step) => softmax::run(self.arena, step),
-            Step::Norm(step) => norm::run(self.arena, step),
-            Step::Pool(step) => pool::run(self.arena, step),
-            Step::Shuffle(step) => shuffle::run(self.arena, step),
-            Step::Transpose(step) => transpose::run(self.arena, step),
-        }
+        let step = &self.plan.steps[usize::from(graph.first) + usize::from(at.step)];
+        let row = step.bank().map_or(0, |(key, _)| self.row(key, at));
+        run(self.arena, step, row);
         at.step += 1;
         if at.step == graph.len {
             at.step = 0;

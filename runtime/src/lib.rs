@@ -9,7 +9,7 @@
 //! a caller gives memory, names, labels and numbers.
 //!
 //! # Features
-//! - `std`: on x86-64 hosts, asks the processor for AVX2 at run time; the bits are the same.
+//! - `std`: on hosts, asks the processor for its instructions at run time, and [`Threads`]; the bits are the same.
 //! - `digest`: [`Digest`], SHA-256 over outputs (still without std).
 #![deny(clippy::wildcard_enum_match_arm)]
 #![no_std]
@@ -19,6 +19,9 @@ extern crate std;
 
 pub use flowlet_kernels as kernels;
 pub use flowlet_plan as plan;
+
+#[cfg(feature = "std")]
+pub use flowlet_kernels::Threads;
 
 mod arena;
 #[cfg(feature = "digest")]

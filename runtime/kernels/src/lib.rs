@@ -23,6 +23,8 @@ extern crate std;
 pub use flowlet_plan as plan;
 
 pub use isa::has_feature;
+#[cfg(feature = "std")]
+pub use threads::Threads;
 
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 #[macro_use]
@@ -45,5 +47,8 @@ pub mod requant;
 pub mod round;
 pub mod shuffle;
 pub mod softmax;
+pub mod step;
 pub mod table;
+#[cfg(feature = "std")]
+mod threads;
 pub mod transpose;

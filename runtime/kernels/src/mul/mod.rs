@@ -46,7 +46,18 @@ pub fn isa() -> Isa {
 /// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes.
 #[inline(always)]
 pub fn run(arena: &mut [i8], step: &Mul<'_>) {
+    // SAFETY: the slice is exclusive.
+    unsafe { run_part(arena, step) }
+}
+
+/// As [`run`], beside other threads on the same arena.
+///
+/// # Safety
+/// `arena` must be valid for reads and writes; no other thread may write what the step reads or writes while it runs,
+/// nor read what it writes.
+#[inline(always)]
+pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Mul<'_>) {
     assert!(step.fits(arena.len()), "the product does not fit the arena");
     // SAFETY: the assertion is the callee's condition.
-    unsafe { kernel::run(arena.as_mut_ptr(), step) }
+    unsafe { kernel::run(arena.cast(), step) }
 }

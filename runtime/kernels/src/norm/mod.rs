@@ -26,7 +26,6 @@ use crate::isa::is_available;
 use crate::plan::{Isa, Norm, NormKind};
 use crate::requant::saturate;
 use crate::round::{power_of_two, ties_even};
-use crate::shared::Shared;
 use crate::table::lookup;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 use arm_mve as kernel;
@@ -211,17 +210,6 @@ pub fn isa() -> Isa {
 /// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes.
 #[inline(always)]
 pub fn run(arena: &mut [i8], step: &Norm<'_>) {
-    // SAFETY: nobody else has the arena.
-    unsafe { run_shared(Shared::of(arena), step) }
-}
-
-/// As [`run`], on an arena that other threads use too.
-///
-/// # Safety
-/// The arena must be valid for reads and writes of its bytes; nobody else may write what the step reads, or use what
-/// it writes.
-#[inline(always)]
-pub(crate) unsafe fn run_shared(arena: Shared, step: &Norm<'_>) {
     // SAFETY: the slice is exclusive.
     unsafe { run_part(arena, step) }
 }

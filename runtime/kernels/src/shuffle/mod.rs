@@ -18,7 +18,18 @@ pub fn isa() -> Isa {
 /// arena of constant size the test is made at compile time.
 #[inline(always)]
 pub fn run(arena: &mut [i8], step: &Shuffle) {
+    // SAFETY: the slice is exclusive.
+    unsafe { run_part(arena, step) }
+}
+
+/// As [`run`], beside other threads on the same arena.
+///
+/// # Safety
+/// `arena` must be valid for reads and writes; no other thread may write what the step reads or writes while it runs,
+/// nor read what it writes.
+#[inline(always)]
+pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Shuffle) {
     assert!(step.fits(arena.len()), "the shuffle does not fit the arena");
     // SAFETY: the assertion is the callee's condition.
-    unsafe { scalar::run(arena.as_mut_ptr(), step) }
+    unsafe { scalar::run(arena.cast(), step) }
 }

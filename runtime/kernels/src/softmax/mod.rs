@@ -66,14 +66,25 @@ pub fn isa() -> Isa {
 /// the table is not aligned to two bytes, as tables of a lowered model are.
 #[inline(always)]
 pub fn run(arena: &mut [i8], step: &Softmax<'_>) {
+    // SAFETY: the slice is exclusive.
+    unsafe { run_part(arena, step) }
+}
+
+/// As [`run`], beside other threads on the same arena.
+///
+/// # Safety
+/// `arena` must be valid for reads and writes; no other thread may write what the step reads or writes while it runs,
+/// nor read what it writes.
+#[inline(always)]
+pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Softmax<'_>) {
     assert!(step.fits(arena.len()), "the softmax does not fit the arena");
     let is_aligned = step.table.as_ptr().addr().is_multiple_of(2);
     assert!(is_aligned || !is_available(Isa::ArmMve), "the table is not aligned");
     #[cfg(all(feature = "std", target_arch = "x86_64"))]
     if is_available(Isa::Avx2) {
         // SAFETY: the assertions are the callee's condition, and the processor was asked.
-        return unsafe { avx2::run(arena.as_mut_ptr(), step) };
+        return unsafe { avx2::run(arena.cast(), step) };
     }
     // SAFETY: the assertions are the callee's condition.
-    unsafe { kernel::run(arena.as_mut_ptr(), step) }
+    unsafe { kernel::run(arena.cast(), step) }
 }
