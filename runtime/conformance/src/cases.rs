@@ -213,6 +213,8 @@ pub(crate) fn matmul(random: &mut Random, arena: usize, limit: Limit) -> Option<
     let k = if random.below(16) == 0 { 515 } else { k };
     let transposed = random.coin();
     let mut places = Places::default();
+    let need = Isa::ALL.map(|isa| matmul_scratch_bytes(isa, k.into(), n.into())).into_iter().max().unwrap_or(0);
+    let scratch = if random.coin() { places.scratch(need) } else { None };
     let mut matrices = |random: &mut Random, rows: u16, columns: u16| {
         let split = if random.coin() { Split::Rows } else { Split::Channels };
         let shape = match split {
@@ -231,7 +233,7 @@ pub(crate) fn matmul(random: &mut Random, arena: usize, limit: Limit) -> Option<
         multiplier: multiplier(random),
         left_shift: random.pick(&[0, 0, 1, 5, 9, 14]),
         zero_point: random.zero_point(),
-        scratch: None,
+        scratch,
     };
     (step.fits(arena) && step.macs() <= limit.macs).then_some(step)
 }
@@ -364,7 +366,7 @@ pub(crate) fn pool(random: &mut Random, arena: usize) -> Option<Pool> {
         PoolKind::Average {
             input_zero_point: random.zero_point(),
             multiplier: multiplier(random),
-            left_shift: random.pick(&[0, 0, 1, 7]),
+            left_shift: random.pick(&[0, 0, 1, 7, 15]),
             zero_point: random.zero_point(),
         }
     };

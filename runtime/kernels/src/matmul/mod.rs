@@ -1,5 +1,7 @@
 //! Batched product of two s8 tensors: `acc = sum_k (a - za) * b`, then the law of [`crate::requant`].
 
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+mod arm_dsp;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
@@ -9,15 +11,19 @@ pub mod scalar;
 
 use crate::isa::is_available;
 use crate::plan::{Isa, MatMul};
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+use arm_dsp as kernel;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 use arm_mve as kernel;
-#[cfg(not(all(feature = "arm_mve", target_arch = "arm")))]
+#[cfg(not(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm")))]
 use scalar as kernel;
 
 /// The instruction set whose kernel [`run`] takes.
 pub fn isa() -> Isa {
     if is_available(Isa::ArmMve) {
         Isa::ArmMve
+    } else if is_available(Isa::ArmDsp) {
+        Isa::ArmDsp
     } else if is_available(Isa::Avx2) {
         Isa::Avx2
     } else {
