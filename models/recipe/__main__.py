@@ -34,17 +34,19 @@ IMAGE = (1, 28, 28)
 
 @dataclass(frozen=True)
 class Lengths:
-    """The three stages of one student."""
+    """The three stages of one student; `anneal` mixes fresh noise into the pairs in the first part of reflow."""
 
     reflow: Schedule = Schedule(steps=800, lr=1.5e-3, warmup=100, floor=0.2, ema=0.998, seed=4)
     distill: Schedule = Schedule(steps=2000, lr=1.2e-3, warmup=50, floor=0.05, ema=0.998, seed=5)
     settle: Schedule = Schedule(steps=400, lr=3e-4, warmup=20, floor=0.01, ema=0.995, seed=6)
+    anneal: bool = False
 
     def shortened(self, reflow: int, distill: int, settle: int) -> Lengths:
-        return Lengths(
-            replace(self.reflow, steps=reflow),
-            replace(self.distill, steps=distill),
-            replace(self.settle, steps=settle),
+        return replace(
+            self,
+            reflow=replace(self.reflow, steps=reflow),
+            distill=replace(self.distill, steps=distill),
+            settle=replace(self.settle, steps=settle),
         )
 
 
@@ -67,7 +69,9 @@ class Plan:
     many_scored: int = 1000
 
     def of(self, model: str) -> Lengths:
-        return self.vits if model in VITS else self.students
+        if model in VITS:
+            return self.vits
+        return replace(self.students, anneal=model in ("fashion-tiny", "fashion-large"))
 
 
 SMOKE = Plan(
@@ -201,7 +205,8 @@ def one_step_score(run: Run, model: torch.nn.Module, seed: int = 10) -> dict[str
 
 
 def stage_reflow(run: Run, name: str) -> None:
-    student.reflow(new_student(run, name), run.pairs(), run.plan.of(name).reflow, run.checkpoint("reflow", name))
+    lengths = run.plan.of(name)
+    student.reflow(new_student(run, name), run.pairs(), lengths.reflow, run.checkpoint("reflow", name), lengths.anneal)
 
 
 def stage_distill(run: Run, name: str) -> None:

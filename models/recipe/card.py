@@ -26,6 +26,7 @@ class Lengths(Protocol):
     reflow: Schedule
     distill: Schedule
     settle: Schedule
+    anneal: bool
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def write(
 ) -> None:
     name, teacher = subject.name, scores["teacher"]
     steps = (lengths.reflow.steps, lengths.distill.steps, lengths.settle.steps)
+    annealed = ", the first of them with fresh noise mixed in (annealing reflow)" if lengths.anneal else ""
     real_score = {"fd": real["fd_of_10000_train_images"], "accuracy": real["accuracy"], "samples": 10_000}
     table = "\n".join(
         [
@@ -129,7 +131,7 @@ both paths are constants per class.
 `models/recipe` holds everything. A teacher ({subject.teacher_size[0]:,} parameters, {subject.teacher_size[1] / 1e6:.1f} million
 multiply-accumulates a call, GroupNorm) learns a class-conditional rectified flow on the 60,000 training images and
 draws {pair_count:,} pairs of noise and image ({teacher["steps"]} {str(teacher["method"]).capitalize()} steps, guidance {teacher["guidance"]}).
-The student learns those pairs as a flow ({steps[0]} batches of 64), then at t = 0 only ({steps[1]} batches), with a
+The student learns those pairs as a flow ({steps[0]} batches of 64{annealed}), then at t = 0 only ({steps[1]} batches), with a
 pseudo-Huber loss on the image and a distance in a small classifier; in the last {steps[2]} batches the statistics of norms
 that have fixed ones are frozen at what noise at t = 0 gives.
 

@@ -13,8 +13,8 @@ UNETS = {
     "fashion": "Unified Normalization",
     "fashion-bn": "BatchNorm",
     "fashion-gn": "GroupNorm",
-    "fashion-tiny": "Unified Normalization, 24 and 32 channels",
-    "fashion-large": "Unified Normalization, 64 and 96 channels",
+    "fashion-tiny": "Unified Normalization, 24 and 32 channels, annealed",
+    "fashion-large": "Unified Normalization, 64 and 96 channels, annealed",
 }
 VIT_TITLES = {
     "fashion-vit": "Unified Normalization, before each branch",
