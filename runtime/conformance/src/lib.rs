@@ -14,7 +14,7 @@ pub use cases::Limit;
 pub use memory::{ARENA_BYTES, CONSTANT_BYTES, Memory};
 
 use flowlet_kernels::isa::is_available;
-use flowlet_kernels::plan::{Isa, Packing, Slot};
+use flowlet_kernels::plan::{Isa, Packing, Slot, Step};
 use flowlet_kernels::{add, conv, map, matmul, mul, norm, pool, shuffle, softmax, transpose};
 use random::Random;
 
@@ -48,7 +48,8 @@ pub fn run(memory: &mut Memory, cases: u32, limit: Limit, mut tell: impl FnMut(&
             let row = random.below(3) as usize;
             arenas.compare(
                 random,
-                step.scratch,
+                &Step::Conv(step),
+                row,
                 |a| conv::run(a, &step, row),
                 |b, a| conv::reference::run(b, a, &step, row),
             );
@@ -62,7 +63,8 @@ pub fn run(memory: &mut Memory, cases: u32, limit: Limit, mut tell: impl FnMut(&
             let row = random.below(3) as usize;
             arenas.compare(
                 random,
-                step.scratch,
+                &Step::ConvTranspose(step),
+                row,
                 |a| conv::run_transpose(a, &step, row),
                 |b, a| conv::reference::run_transpose(b, a, &step, row),
             );
@@ -71,47 +73,56 @@ pub fn run(memory: &mut Memory, cases: u32, limit: Limit, mut tell: impl FnMut(&
     }
     suite.row("matmul", matmul::isa(), None, |random, _, arenas| {
         let step = cases::matmul(random, ARENA_BYTES, limit)?;
-        arenas.compare(random, step.scratch, |a| matmul::run(a, &step), |b, a| matmul::reference::run(b, a, &step));
+        let of = Step::MatMul(step);
+        arenas.compare(random, &of, 0, |a| matmul::run(a, &step), |b, a| matmul::reference::run(b, a, &step));
         Some(())
     });
     suite.row("add", add::isa(), None, |random, constants, arenas| {
         let step = cases::add(random, constants, ARENA_BYTES)?;
-        arenas.compare(random, None, |a| add::run(a, &step), |b, a| add::reference::run(b, a, &step));
+        let of = Step::Add(step);
+        arenas.compare(random, &of, 0, |a| add::run(a, &step), |b, a| add::reference::run(b, a, &step));
         Some(())
     });
     suite.row("mul", mul::isa(), None, |random, constants, arenas| {
         let step = cases::mul(random, constants, ARENA_BYTES)?;
-        arenas.compare(random, None, |a| mul::run(a, &step), |b, a| mul::reference::run(b, a, &step));
+        let of = Step::Mul(step);
+        arenas.compare(random, &of, 0, |a| mul::run(a, &step), |b, a| mul::reference::run(b, a, &step));
         Some(())
     });
     suite.row("map", map::isa(), None, |random, constants, arenas| {
         let step = cases::map(random, constants, ARENA_BYTES)?;
-        arenas.compare(random, None, |a| map::run(a, &step), |b, a| map::reference::run(b, a, &step));
+        let of = Step::Map(step);
+        arenas.compare(random, &of, 0, |a| map::run(a, &step), |b, a| map::reference::run(b, a, &step));
         Some(())
     });
     suite.row("softmax", softmax::isa(), None, |random, constants, arenas| {
         let step = cases::softmax(random, constants, ARENA_BYTES)?;
-        arenas.compare(random, None, |a| softmax::run(a, &step), |b, a| softmax::reference::run(b, a, &step));
+        let of = Step::Softmax(step);
+        arenas.compare(random, &of, 0, |a| softmax::run(a, &step), |b, a| softmax::reference::run(b, a, &step));
         Some(())
     });
     suite.row("norm", norm::isa(), None, |random, constants, arenas| {
         let step = cases::norm(random, constants, ARENA_BYTES)?;
-        arenas.compare(random, None, |a| norm::run(a, &step), |b, a| norm::reference::run(b, a, &step));
+        let of = Step::Norm(step);
+        arenas.compare(random, &of, 0, |a| norm::run(a, &step), |b, a| norm::reference::run(b, a, &step));
         Some(())
     });
     suite.row("pool", pool::isa(), None, |random, _, arenas| {
         let step = cases::pool(random, ARENA_BYTES)?;
-        arenas.compare(random, None, |a| pool::run(a, &step), |b, a| pool::reference::run(b, a, &step));
+        let of = Step::Pool(step);
+        arenas.compare(random, &of, 0, |a| pool::run(a, &step), |b, a| pool::reference::run(b, a, &step));
         Some(())
     });
     suite.row("shuffle", shuffle::isa(), None, |random, _, arenas| {
         let step = cases::shuffle(random, ARENA_BYTES)?;
-        arenas.compare(random, None, |a| shuffle::run(a, &step), |b, a| shuffle::reference::run(b, a, &step));
+        let of = Step::Shuffle(step);
+        arenas.compare(random, &of, 0, |a| shuffle::run(a, &step), |b, a| shuffle::reference::run(b, a, &step));
         Some(())
     });
     suite.row("transpose", transpose::isa(), None, |random, _, arenas| {
         let step = cases::transpose(random, ARENA_BYTES)?;
-        arenas.compare(random, None, |a| transpose::run(a, &step), |b, a| transpose::reference::run(b, a, &step));
+        let of = Step::Transpose(step);
+        arenas.compare(random, &of, 0, |a| transpose::run(a, &step), |b, a| transpose::reference::run(b, a, &step));
         Some(())
     });
     suite.mismatches
@@ -164,25 +175,39 @@ struct Arenas<'m> {
 }
 
 impl Arenas<'_> {
-    /// Runs both on the same random bytes and compares every byte, except the scratch memory's.
+    /// Runs both on the same random bytes and compares every byte, except the scratch memory's. On hosts, where threads
+    /// share steps, runs the step in parts too.
     fn compare(
         &mut self,
         random: &mut Random,
-        scratch: Option<Slot>,
+        step: &Step<'_>,
+        row: usize,
         kernel: impl FnOnce(&mut [i8]),
         reference: impl FnOnce(&[i8], &mut [i8]),
     ) {
         random.fill(self.before);
-        self.got.copy_from_slice(self.before);
         self.want.copy_from_slice(self.before);
-        kernel(self.got);
         reference(self.before, self.want);
+        self.equal = self.equals_after(step.scratch(), kernel);
+        if cfg!(feature = "std") {
+            let parts = 2 + random.below(3) as usize;
+            self.equal &= self.equals_after(step.scratch(), |arena| {
+                for part in (0..parts).filter_map(|part| step.part(row, part, parts)) {
+                    flowlet_kernels::step::run(arena, &part, 0);
+                }
+            });
+        }
+    }
+
+    fn equals_after(&mut self, scratch: Option<&Slot>, kernel: impl FnOnce(&mut [i8])) -> bool {
+        self.got.copy_from_slice(self.before);
+        kernel(self.got);
         if let Some(scratch) = scratch {
             let range = scratch.offset as usize..scratch.end();
             if let (Some(got), Some(want)) = (self.got.get_mut(range.clone()), self.want.get(range)) {
                 got.copy_from_slice(want);
             }
         }
-        self.equal = self.got == self.want;
+        self.got == self.want
     }
 }

@@ -1,0 +1,196 @@
+//! Cutting a step into parts that write different elements of its result: what threads share among them.
+//!
+//! A part is a step of its own, over ranges of the same tensors and constants, and any kernel runs it. The results do
+//! not depend on the number of parts, because no element's arithmetic does.
+
+mod conv;
+
+use core::ops::Range;
+
+use crate::slot::Slot;
+use crate::step::{Add, Map, MatMul, Matrices, Mul, Norm, NormKind, Pool, Shuffle, ShuffleKind, Softmax, Split, Step};
+
+/// Channels that are cut off together where a kernel treats channels alike: two cache lines would be shared less, one
+/// vector is enough.
+const CHANNELS: usize = 16;
+
+impl<'a> Step<'a> {
+    /// Part number `part` of `parts`, with row `row` of the bias bank (the last one if there are fewer) as its only
+    /// one; `None` if nothing is left for it. A step that cannot be cut is its own first part.
+    pub fn part(&self, row: usize, part: usize, parts: usize) -> Option<Step<'a>> {
+        let cut = Cut { part, parts: parts.max(1) };
+        match self {
+            Step::Conv(s) => conv::part(s, row, cut).map(Step::Conv),
+            Step::ConvTranspose(s) => conv::part_transposed(s, row, cut).map(Step::ConvTranspose),
+            Step::MatMul(s) => matmul(s, cut).map(Step::MatMul),
+            Step::Add(s) => {
+                let of = pixels(&s.output, cut)?;
+                let [a, b, output] = [&s.a, &s.b, &s.output].map(|slot| pixel_range(slot, &of));
+                Some(Step::Add(Add { a, b, output, ..*s }))
+            }
+            Step::Mul(s) => {
+                let of = pixels(&s.output, cut)?;
+                let b = if s.is_broadcast() { s.b } else { pixel_range(&s.b, &of) };
+                Some(Step::Mul(Mul { a: pixel_range(&s.a, &of), b, output: pixel_range(&s.output, &of), ..*s }))
+            }
+            Step::Map(s) => {
+                let of = pixels(&s.output, cut)?;
+                Some(Step::Map(Map { input: pixel_range(&s.input, &of), output: pixel_range(&s.output, &of), ..*s }))
+            }
+            Step::Softmax(s) => {
+                let of = pixels(&s.output, cut)?;
+                let [input, output] = [&s.input, &s.output].map(|slot| pixel_range(slot, &of));
+                Some(Step::Softmax(Softmax { input, output, ..*s }))
+            }
+            Step::Norm(s) => norm(s, cut).map(Step::Norm),
+            Step::Pool(s) => {
+                let of = cut.blocks(s.output.channels.into(), CHANNELS)?;
+                let [input, output] = [&s.input, &s.output].map(|slot| channel_range(slot, &of));
+                Some(Step::Pool(Pool { input, output, ..*s }))
+            }
+            Step::Shuffle(s) => shuffle(s, cut).map(Step::Shuffle),
+            Step::Transpose(_) => cut.whole().then_some(*self),
+        }
+    }
+
+    /// About how long one call takes, in multiply-accumulates of a convolution.
+    pub const fn work(&self) -> u64 {
+        let elements = self.output().elements() as u64;
+        match self {
+            Step::Conv(_) | Step::ConvTranspose(_) | Step::MatMul(_) => self.macs() + 8 * elements,
+            Step::Add(_) | Step::Mul(_) | Step::Map(_) | Step::Shuffle(_) | Step::Transpose(_) => 16 * elements,
+            Step::Pool(s) => 16 * elements * s.kernel[0] as u64 * s.kernel[1] as u64,
+            Step::Softmax(_) | Step::Norm(_) => 64 * elements,
+        }
+    }
+}
+
+/// A number of parts, and one of them.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    part: usize,
+    parts: usize,
+}
+
+impl Cut {
+    /// Whether a step that cannot be cut is this part.
+    fn whole(self) -> bool {
+        self.part == 0
+    }
+
+    /// This part of `0..total`, if it is not empty.
+    fn range(self, total: usize) -> Option<Range<usize>> {
+        let bound = |part: usize| total * part.min(self.parts) / self.parts;
+        let range = bound(self.part)..bound(self.part + 1);
+        (!range.is_empty()).then_some(range)
+    }
+
+    /// This part of `0..total` in whole blocks, of which the last may be short.
+    fn blocks(self, total: usize, block: usize) -> Option<Range<usize>> {
+        let blocks = self.range(total.div_ceil(block))?;
+        Some(blocks.start * block..(blocks.end * block).min(total))
+    }
+
+    /// The largest part of `total` indivisible things, as a fraction of the smallest that it could be: 1 for an even
+    /// cut, at most the number of parts; in 1/256.
+    fn unevenness(self, total: usize) -> usize {
+        (256 * self.parts * total.div_ceil(self.parts)).checked_div(total).unwrap_or(usize::MAX)
+    }
+}
+
+/// This part of a tensor's pixels; all of them where a range would have too many columns for a slot.
+fn pixels(slot: &Slot, cut: Cut) -> Option<Range<usize>> {
+    let pixels = slot.pixels();
+    if pixels > u16::MAX as usize { cut.whole().then_some(0..pixels) } else { cut.range(pixels) }
+}
+
+/// The pixels of a range, as one row.
+fn pixel_range(slot: &Slot, range: &Range<usize>) -> Slot {
+    if range.len() == slot.pixels() {
+        return *slot;
+    }
+    Slot { height: 1, width: range.len() as u16, offset: moved(slot, range.start * slot.pitch as usize), ..*slot }
+}
+
+/// The rows of a range.
+fn row_range(slot: &Slot, range: &Range<usize>) -> Slot {
+    let first = range.start * slot.width as usize * slot.pitch as usize;
+    Slot { height: range.len() as u16, offset: moved(slot, first), ..*slot }
+}
+
+/// The channels of a range.
+fn channel_range(slot: &Slot, range: &Range<usize>) -> Slot {
+    Slot { channels: range.len() as u16, offset: moved(slot, range.start), ..*slot }
+}
+
+fn moved(slot: &Slot, elements: usize) -> u32 {
+    slot.offset + (elements * slot.dtype.size_bytes()) as u32
+}
+
+/// Bytes of the little-endian words of a range.
+fn words<'a>(bytes: &'a [u8], range: &Range<usize>) -> &'a [u8] {
+    bytes.get(4 * range.start..4 * range.end).unwrap_or_default()
+}
+
+fn norm<'a>(s: &Norm<'a>, cut: Cut) -> Option<Norm<'a>> {
+    match s.kind {
+        NormKind::Layer | NormKind::Rms => {
+            let of = pixels(&s.output, cut)?;
+            Some(Norm { input: pixel_range(&s.input, &of), output: pixel_range(&s.output, &of), ..*s })
+        }
+        NormKind::Group { groups } => {
+            let of = cut.range(groups.into())?;
+            let size = s.input.channels as usize / groups as usize;
+            let channels = of.start * size..of.end * size;
+            Some(Norm {
+                input: channel_range(&s.input, &channels),
+                output: channel_range(&s.output, &channels),
+                kind: NormKind::Group { groups: of.len() as u16 },
+                gain: words(s.gain, &channels),
+                offset: words(s.offset, &channels),
+                ..*s
+            })
+        }
+    }
+}
+
+/// By matrices of the batch, or by rows of the only one.
+fn matmul(s: &MatMul, cut: Cut) -> Option<MatMul> {
+    if s.scratch.is_some() {
+        return cut.whole().then_some(*s);
+    }
+    if s.batch > 1 {
+        let of = cut.range(s.batch.into())?;
+        let [a, b, output] = [&s.a, &s.b, &s.output].map(|matrices| {
+            let slot = match matrices.split {
+                Split::Rows => row_range(&matrices.slot, &of),
+                Split::Channels => {
+                    let columns = matrices.columns(s.batch);
+                    channel_range(&matrices.slot, &(of.start * columns..of.end * columns))
+                }
+            };
+            Matrices { slot, ..*matrices }
+        });
+        return Some(MatMul { a, b, output, batch: of.len() as u16, ..*s });
+    }
+    let of = pixels(&s.output.slot, cut)?;
+    let [a, output] = [&s.a, &s.output].map(|m| Matrices { slot: pixel_range(&m.slot, &of), ..*m });
+    Some(MatMul { a, output, ..*s })
+}
+
+/// By rows of the small image.
+fn shuffle(s: &Shuffle, cut: Cut) -> Option<Shuffle> {
+    let scaled = |slot: &Slot, of: &Range<usize>, scale: usize| row_range(slot, &(of.start * scale..of.end * scale));
+    let block = s.block as usize;
+    let (input, output) = match s.kind {
+        ShuffleKind::PixelUnshuffle => {
+            let of = cut.range(s.output.height.into())?;
+            (scaled(&s.input, &of, block), scaled(&s.output, &of, 1))
+        }
+        ShuffleKind::PixelShuffle => {
+            let of = cut.range(s.input.height.into())?;
+            (scaled(&s.input, &of, 1), scaled(&s.output, &of, block))
+        }
+    };
+    Some(Shuffle { input, output, ..*s })
+}
