@@ -303,7 +303,7 @@ pub(crate) fn softmax<'m>(random: &mut Random, mut rest: &'m mut [u8], arena: us
     let mut e = 65_535u32;
     for entry in table.chunks_exact_mut(2) {
         entry.copy_from_slice(&(e as u16).to_le_bytes());
-        e -= e * rate >> 16;
+        e -= (e * rate) >> 16;
     }
     let step = Softmax { input, output, table };
     step.fits(arena).then_some(step)
