@@ -12,29 +12,30 @@ use crate::conv::epilogue::finish;
 /// Most channels of a panel.
 const MOST: usize = 5;
 /// Groups of four products in a turn of the inner loop.
-const TURN: usize = 4;
+const TURN: usize = 8;
 /// Bytes of code of one group for panels of four and of five channels: every instruction takes four.
 const CODE_4: usize = 4 * 18;
 const CODE_5: usize = 4 * 23;
 
-/// What the inner functions read; they move `weights`, `bias`, `multipliers` and `output` on.
+/// What the inner functions read; they move `multipliers`, `output`, `panels`, `bias` and `weights` on. The first six
+/// words are loaded together.
 #[repr(C)]
 struct Row {
-    activations: *const u32,
-    /// Past the last of them.
-    end: *const u32,
-    weights: *const u8,
-    bias: *const u8,
     multipliers: *const u8,
     left_shift: u32,
     zero_point: i32,
     /// The middle of the table, or null.
     table: *const u8,
     output: *mut i8,
-    /// Bytes of code that the first turn of the inner loop leaves out.
-    entry: usize,
     /// Panels to store; none to leave the accumulators of one panel in `raw`.
     panels: usize,
+    bias: *const u8,
+    weights: *const u8,
+    activations: *const u32,
+    /// Past the last of them.
+    end: *const u32,
+    /// Bytes of code that the first turn of the inner loop leaves out.
+    entry: usize,
     raw: [i32; MOST],
 }
 
@@ -60,17 +61,17 @@ pub(super) unsafe fn run<const NR: usize>(arena: *mut i8, layer: &Layer<'_>) {
             // SAFETY: the scratch memory holds the pairs of a window and its bytes.
             unsafe { gather.window::<4>([y, x], activations) };
             let mut row = Row {
-                activations,
-                end: end.cast(),
-                weights: layer.weights,
-                bias: layer.bias,
                 multipliers: epilogue.multipliers.as_ptr(),
                 left_shift: epilogue.left_shift as u32,
                 zero_point: epilogue.zero_point as i32,
                 table: epilogue.table.map_or(null(), |table| table.as_ptr().wrapping_add(128)),
                 output: arena.wrapping_add(output.offset as usize + pixel * output.pitch as usize),
-                entry: (TURN - products / 4 % TURN) % TURN * code,
                 panels,
+                bias: layer.bias,
+                weights: layer.weights,
+                activations,
+                end: end.cast(),
+                entry: (TURN - products / 4 % TURN) % TURN * code,
                 raw: [0; MOST],
             };
             let compute = if NR == 5 { compute_5 } else { compute_4 };
@@ -94,15 +95,15 @@ pub(super) unsafe fn run<const NR: usize>(arena: *mut i8, layer: &Layer<'_>) {
     }
 }
 
-/// The loop over panels of one pixel. `$products` adds four products to every channel of a panel, `$accs` and
-/// `$multipliers` list registers.
+/// The loop over panels of one pixel. `$products` adds four products to every channel of a panel, `$accs` lists the
+/// accumulators, and the other lists are instructions for each.
 macro_rules! compute {
-    ($(#[$doc:meta])* $name:ident, [$($bias:literal),*], [$($products:literal),*],
-     [$($shift:literal),*], [$($requantise:literal),*], [$($lookup:literal),*], [$($store:literal),*], $all:literal) => {
+    ($(#[$doc:meta])* $name:ident, $accs:literal, [$($products:literal),*], [$($shift:literal),*],
+     [$($requantise:literal),*], [$($lookup:literal),*], [$($store:literal),*]) => {
         $(#[$doc])*
         ///
         /// # Safety
-        /// `row` must describe memory as [`run`] does, with a positive number of activation words, a multiple of two.
+        /// `row` must describe memory as [`run`] does, with a positive even number of activation words.
         #[unsafe(naked)]
         unsafe extern "C" fn $name(row: &mut Row) {
             naked_asm!(
@@ -112,17 +113,21 @@ macro_rules! compute {
                 "ldr r1, [r0, #{end}]",
                 "ldr r11, [r0, #{weights}]",
                 "push {{r0, r1}}",
+                "mov lr, r0",
                 "2:",
-                "ldr lr, [sp]",
                 "ldr r12, [lr, #{bias}]",
-                $($bias,)*
+                concat!("ldm r12!, {{", $accs, "}}"),
                 "str r12, [lr, #{bias}]",
                 "ldr r12, [lr, #{entry}]",
                 "ldr lr, [lr, #{activations}]",
-                // The first turn may begin inside: the next instruction adds to the address of label 3.
+                // The first turn may begin inside: this adds to the address of label 3.
                 "add pc, r12",
                 "nop",
                 "3:",
+                $($products,)*
+                $($products,)*
+                $($products,)*
+                $($products,)*
                 $($products,)*
                 $($products,)*
                 $($products,)*
@@ -131,49 +136,36 @@ macro_rules! compute {
                 "cmp lr, r12",
                 "bne 3b",
                 "ldr lr, [sp]",
-                "ldr r12, [lr, #{panels}]",
-                "cmp r12, #0",
+                "ldm lr, {{r5-r10}}",
+                "cmp r10, #0",
                 "beq 8f",
-                "ldr r12, [lr, #{left_shift}]",
-                "cmp r12, #0",
-                "beq 5f",
+                "cbz r6, 4f",
                 $($shift,)*
-                "5:",
-                "ldr r12, [lr, #{multipliers}]",
-                "ldr r10, [lr, #{zero_point}]",
+                "4:",
                 $($requantise,)*
-                "str r12, [lr, #{multipliers}]",
-                "ldr r12, [lr, #{table}]",
-                "ldr r10, [lr, #{output}]",
-                "cmp r12, #0",
-                "beq 6f",
+                "str r5, [lr]",
+                "cmp r8, #0",
+                "beq 5f",
                 $($lookup,)*
-                "6:",
+                "5:",
                 $($store,)*
-                "str r10, [lr, #{output}]",
-                "ldr r12, [lr, #{panels}]",
-                "subs r12, #1",
-                "str r12, [lr, #{panels}]",
+                "subs r10, #1",
+                "strd r9, r10, [lr, #{output}]",
                 "bne 2b",
                 "b 9f",
                 "8:",
                 "add r12, lr, #{raw}",
-                concat!("stm r12, {{", $all, "}}"),
+                concat!("stm r12, {{", $accs, "}}"),
                 "9:",
                 "str r11, [lr, #{weights}]",
                 "add sp, #8",
                 "pop {{r4-r11, pc}}",
-                entry = const offset_of!(Row, entry),
                 activations = const offset_of!(Row, activations),
+                entry = const offset_of!(Row, entry),
                 end = const offset_of!(Row, end),
                 weights = const offset_of!(Row, weights),
                 bias = const offset_of!(Row, bias),
-                multipliers = const offset_of!(Row, multipliers),
-                left_shift = const offset_of!(Row, left_shift),
-                zero_point = const offset_of!(Row, zero_point),
-                table = const offset_of!(Row, table),
                 output = const offset_of!(Row, output),
-                panels = const offset_of!(Row, panels),
                 raw = const offset_of!(Row, raw),
             )
         }
@@ -183,7 +175,7 @@ macro_rules! compute {
 compute!(
     /// Panels of four channels: r0-r3 accumulators, r4-r7 weights, r11 their place, lr the activations'.
     compute_4,
-    ["ldm r12!, {{r0-r3}}"],
+    "r0-r3",
     [
         "ldm r11!, {{r4-r7}}",
         "ldrd r8, r9, [lr], #8",
@@ -204,27 +196,27 @@ compute!(
         "smlad r2, r6, r9, r2",
         "smlad r3, r7, r9, r3"
     ],
-    ["lsl r0, r0, r12", "lsl r1, r1, r12", "lsl r2, r2, r12", "lsl r3, r3, r12"],
+    ["lsl r0, r0, r6", "lsl r1, r1, r6", "lsl r2, r2, r6", "lsl r3, r3, r6"],
     [
-        "ldm r12!, {{r4-r7}}",
-        "smmlar r0, r0, r4, r10",
-        "smmlar r1, r1, r5, r10",
-        "smmlar r2, r2, r6, r10",
-        "smmlar r3, r3, r7, r10",
+        "ldrd r6, r12, [r5], #8",
+        "smmlar r0, r0, r6, r7",
+        "smmlar r1, r1, r12, r7",
+        "ldrd r6, r12, [r5], #8",
+        "smmlar r2, r2, r6, r7",
+        "smmlar r3, r3, r12, r7",
         "ssat r0, #8, r0",
         "ssat r1, #8, r1",
         "ssat r2, #8, r2",
         "ssat r3, #8, r3"
     ],
-    ["ldrb r0, [r12, r0]", "ldrb r1, [r12, r1]", "ldrb r2, [r12, r2]", "ldrb r3, [r12, r3]"],
-    ["strb r0, [r10], #1", "strb r1, [r10], #1", "strb r2, [r10], #1", "strb r3, [r10], #1"],
-    "r0-r3"
+    ["ldrb r0, [r8, r0]", "ldrb r1, [r8, r1]", "ldrb r2, [r8, r2]", "ldrb r3, [r8, r3]"],
+    ["strb r0, [r9], #1", "strb r1, [r9], #1", "strb r2, [r9], #1", "strb r3, [r9], #1"]
 );
 
 compute!(
     /// Panels of five channels: r0-r4 accumulators, r5-r9 weights, r11 their place, lr the activations'.
     compute_5,
-    ["ldm r12!, {{r0-r4}}"],
+    "r0-r4",
     [
         "ldm r11!, {{r5-r9}}",
         "ldr r12, [lr], #4",
@@ -250,14 +242,16 @@ compute!(
         "smlad r3, r8, r12, r3",
         "smlad r4, r9, r12, r4"
     ],
-    ["lsl r0, r0, r12", "lsl r1, r1, r12", "lsl r2, r2, r12", "lsl r3, r3, r12", "lsl r4, r4, r12"],
+    ["lsl r0, r0, r6", "lsl r1, r1, r6", "lsl r2, r2, r6", "lsl r3, r3, r6", "lsl r4, r4, r6"],
     [
-        "ldm r12!, {{r5-r9}}",
-        "smmlar r0, r0, r5, r10",
-        "smmlar r1, r1, r6, r10",
-        "smmlar r2, r2, r7, r10",
-        "smmlar r3, r3, r8, r10",
-        "smmlar r4, r4, r9, r10",
+        "ldrd r6, r12, [r5], #8",
+        "smmlar r0, r0, r6, r7",
+        "smmlar r1, r1, r12, r7",
+        "ldrd r6, r12, [r5], #8",
+        "smmlar r2, r2, r6, r7",
+        "smmlar r3, r3, r12, r7",
+        "ldr r6, [r5], #4",
+        "smmlar r4, r4, r6, r7",
         "ssat r0, #8, r0",
         "ssat r1, #8, r1",
         "ssat r2, #8, r2",
@@ -265,18 +259,17 @@ compute!(
         "ssat r4, #8, r4"
     ],
     [
-        "ldrb r0, [r12, r0]",
-        "ldrb r1, [r12, r1]",
-        "ldrb r2, [r12, r2]",
-        "ldrb r3, [r12, r3]",
-        "ldrb r4, [r12, r4]"
+        "ldrb r0, [r8, r0]",
+        "ldrb r1, [r8, r1]",
+        "ldrb r2, [r8, r2]",
+        "ldrb r3, [r8, r3]",
+        "ldrb r4, [r8, r4]"
     ],
     [
-        "strb r0, [r10], #1",
-        "strb r1, [r10], #1",
-        "strb r2, [r10], #1",
-        "strb r3, [r10], #1",
-        "strb r4, [r10], #1"
-    ],
-    "r0-r4"
+        "strb r0, [r9], #1",
+        "strb r1, [r9], #1",
+        "strb r2, [r9], #1",
+        "strb r3, [r9], #1",
+        "strb r4, [r9], #1"
+    ]
 );

@@ -227,53 +227,10 @@ unsafe fn words<const STEP: usize>(from: *const i8, n: usize, to: *mut u32) {
         return;
     }
     if STEP == 4 {
-        // SAFETY: the loop reads `n` words, unaligned, and writes two for each.
-        unsafe {
-            asm!(
-                "b 3f",
-                "2:",
-                "ldr {a}, [{from}], #4",
-                "ldr {b}, [{from}], #4",
-                "sxtb16 {c}, {a}",
-                "sxtb16 {a}, {a}, ror #8",
-                "sxtb16 {d}, {b}",
-                "sxtb16 {b}, {b}, ror #8",
-                "strd {c}, {a}, [{to}], #8",
-                "strd {d}, {b}, [{to}], #8",
-                "ldr {a}, [{from}], #4",
-                "ldr {b}, [{from}], #4",
-                "sxtb16 {c}, {a}",
-                "sxtb16 {a}, {a}, ror #8",
-                "sxtb16 {d}, {b}",
-                "sxtb16 {b}, {b}, ror #8",
-                "strd {c}, {a}, [{to}], #8",
-                "strd {d}, {b}, [{to}], #8",
-                "3:",
-                "subs {n}, #4",
-                "bhs 2b",
-                "adds {n}, #4",
-                "beq 5f",
-                "4:",
-                "ldr {a}, [{from}], #4",
-                "sxtb16 {c}, {a}",
-                "sxtb16 {a}, {a}, ror #8",
-                "strd {c}, {a}, [{to}], #8",
-                "subs {n}, #1",
-                "bne 4b",
-                "5:",
-                from = inout(reg) from => _,
-                to = inout(reg) to => _,
-                n = inout(reg) n => _,
-                a = out(reg) _,
-                b = out(reg) _,
-                c = out(reg) _,
-                d = out(reg) _,
-                options(nostack),
-            );
-        }
-        return;
+        // SAFETY: the same condition.
+        return unsafe { words_of_one(from, to, n) };
     }
-    // SAFETY: the same, with the pairs of other pixels between.
+    // SAFETY: the loop reads `n` words, unaligned, and writes two for each.
     unsafe {
         asm!(
             "b 3f",
@@ -325,6 +282,64 @@ unsafe fn words<const STEP: usize>(from: *const i8, n: usize, to: *mut u32) {
             options(nostack),
         );
     }
+}
+
+/// The pairs of four words, and the count down.
+macro_rules! widen_four {
+    () => {
+        "sxtb16 r5, r4, ror #8
+        sxtb16 r4, r4
+        sxtb16 r7, r6, ror #8
+        sxtb16 r6, r6
+        sxtb16 r9, r8, ror #8
+        sxtb16 r8, r8
+        sxtb16 r11, r10, ror #8
+        sxtb16 r10, r10
+        subs r2, #4
+        stm r1!, {{r4-r11}}"
+    };
+}
+
+/// Widens `n` words of one pixel to pairs that lie together.
+///
+/// # Safety
+/// `from` must be readable for `4 * n` bytes and `to` writable for `2 * n` words and aligned to words; `n` must be
+/// positive.
+#[unsafe(naked)]
+unsafe extern "C" fn words_of_one(from: *const i8, to: *mut u32, n: usize) {
+    naked_asm!(
+        ".cpu cortex-m4",
+        "push {{r4-r11, lr}}",
+        "subs r2, #4",
+        "blo 6f",
+        // Only single words may be loaded from where they are not aligned.
+        "tst r0, #3",
+        "beq 3f",
+        "2:",
+        "ldr r4, [r0], #4",
+        "ldr r6, [r0], #4",
+        "ldr r8, [r0], #4",
+        "ldr r10, [r0], #4",
+        widen_four!(),
+        "bhs 2b",
+        "b 6f",
+        "3:",
+        "ldm r0!, {{r4, r6, r8, r10}}",
+        widen_four!(),
+        "bhs 3b",
+        "6:",
+        "adds r2, #4",
+        "beq 8f",
+        "7:",
+        "ldr r4, [r0], #4",
+        "sxtb16 r5, r4, ror #8",
+        "sxtb16 r4, r4",
+        "strd r4, r5, [r1], #8",
+        "subs r2, #1",
+        "bne 7b",
+        "8:",
+        "pop {{r4-r11, pc}}",
+    )
 }
 
 /// Writes the pairs of `n` words of padding.
