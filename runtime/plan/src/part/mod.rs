@@ -14,6 +14,9 @@ use crate::step::{Add, Map, MatMul, Matrices, Mul, Norm, NormKind, Pool, Shuffle
 /// vector is enough.
 const CHANNELS: usize = 16;
 
+/// Work that is worth a thread: some ten microseconds, against one or two to hand it over.
+const LEAST: u64 = 1 << 18;
+
 impl<'a> Step<'a> {
     /// Part number `part` of `parts`, with row `row` of the bias bank (the last one if there are fewer) as its only
     /// one; `None` if nothing is left for it. A step that cannot be cut is its own first part.
@@ -51,6 +54,14 @@ impl<'a> Step<'a> {
             Step::Shuffle(s) => shuffle(s, cut).map(Step::Shuffle),
             Step::Transpose(_) => cut.whole().then_some(*self),
         }
+    }
+
+    /// Into how many parts, at most `threads`, the step is worth cutting.
+    pub fn parts(&self, threads: usize) -> usize {
+        if self.scratch().is_some() || matches!(self, Step::Transpose(_)) {
+            return 1;
+        }
+        threads.min(usize::try_from(self.work() / LEAST).unwrap_or(threads)).max(1)
     }
 
     /// About how long one call takes, in multiply-accumulates of a convolution.
