@@ -13,9 +13,6 @@ use crate::step::{Add, Map, MatMul, Matrices, Mul, Norm, NormKind, Pool, Shuffle
 /// Channels that are cut off together where a kernel treats channels alike: two cache lines would be shared less, one
 /// vector is enough.
 const CHANNELS: usize = 16;
-/// The least [`Step::work`] that is worth a thread: several times what handing it over costs.
-const LEAST: u64 = 1 << 18;
-
 /// Work that is worth a thread: some ten microseconds, against one or two to hand it over.
 const LEAST: u64 = 1 << 18;
 
@@ -64,14 +61,6 @@ impl<'a> Step<'a> {
             return 1;
         }
         threads.min(usize::try_from(self.work() / LEAST).unwrap_or(threads)).max(1)
-    }
-
-    /// Into how many parts at most `threads` threads should cut the step.
-    pub fn parts(&self, threads: usize) -> usize {
-        if self.scratch().is_some() || matches!(self, Step::Transpose(_)) {
-            return 1;
-        }
-        threads.min((self.work() / LEAST) as usize).max(1)
     }
 
     /// About how long one call takes, in multiply-accumulates of a convolution.
