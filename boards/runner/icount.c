@@ -35,7 +35,6 @@ enum { NO_REGISTERS = 0, INLINE_ADD = 0 };
 
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, translate_callback callback);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, exec_callback callback,
                                             int flags, void *user);
@@ -108,7 +107,9 @@ static void at_translation(plugin_id id, struct qemu_plugin_tb *tb)
     size_t length = qemu_plugin_tb_n_insns(tb);
     for (size_t i = 0; i < length; i++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-        uint16_t word = qemu_plugin_insn_size(insn) == 2 ? first_halfword(insn) : 0;
+        /* Not the size: QEMU 7.2 adds what it peeks at behind the last instruction of a page. No first halfword of
+         * a longer instruction looks like a marker. */
+        uint16_t word = first_halfword(insn);
         if (word == START_MARKER)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, at_start, NO_REGISTERS, NULL);
         else if (word == END_MARKER)
