@@ -11,7 +11,7 @@ use crate::conv::epilogue::finish;
 use crate::plan::ARM_DSP_PIXELS;
 
 /// Groups of four products in a turn of the inner loop.
-const TURN: usize = 4;
+const TURN: usize = 8;
 /// Bytes of code of one group: every instruction takes four.
 const CODE: usize = 4 * 26;
 
@@ -169,8 +169,7 @@ unsafe fn finish_pixel(arena: *mut i8, layer: &Layer<'_>, products: usize, pixel
         // SAFETY: the weights hold a panel for each pair of channels, and the constants a word for each padded channel.
         unsafe {
             let bias = [i32_at(layer.bias, o), i32_at(layer.bias, o + 1)];
-            let end = activations.wrapping_add(products / 2);
-            let [even, odd] = channels_of_one(activations, end, layer.weights.add(o * products), bias);
+            let [even, odd] = channels_of_one(activations, products / 4, layer.weights.add(o * products), bias);
             finish(arena, layer.epilogue, layer.output, pixel, o, [even]);
             if o + 1 < channels {
                 finish(arena, layer.epilogue, layer.output, pixel, o + 1, [odd]);
@@ -224,31 +223,42 @@ unsafe fn channel_of_four(from: *const u32, end: *const u32, weights: *const u8,
     [a, b, c, d]
 }
 
-/// Accumulators of both channels of a panel for one pixel: 12 instructions for 8 products.
+/// Four products of both channels for one pixel.
+macro_rules! group_of_one {
+    () => {
+        "ldrd {w}, {v}, [{weights}], #8
+        ldrd {x}, {y}, [{from}], #8
+        sxtb16 {t}, {w}
+        sxtb16 {w}, {w}, ror #8
+        smlad {a}, {t}, {x}, {a}
+        smlad {b}, {w}, {x}, {b}
+        sxtb16 {t}, {v}
+        sxtb16 {v}, {v}, ror #8
+        smlad {a}, {t}, {y}, {a}
+        smlad {b}, {v}, {y}, {b}"
+    };
+}
+
+/// Accumulators of both channels of a panel for one pixel: 22 instructions for 16 products.
 ///
 /// # Safety
-/// From `from` to `end` lies a positive even number of pairs, with as many words of weights.
+/// From `from` on lie `groups` times two pairs, a positive number, with as many words of weights.
 #[inline(always)]
-unsafe fn channels_of_one(from: *const u32, end: *const u32, weights: *const u8, bias: [i32; 2]) -> [i32; 2] {
+unsafe fn channels_of_one(from: *const u32, groups: usize, weights: *const u8, bias: [i32; 2]) -> [i32; 2] {
     let [mut a, mut b] = bias;
-    // SAFETY: a turn reads two words of weights and two pairs.
+    // SAFETY: a turn reads two words of weights and two pairs for each of two groups, the first one at most one.
     unsafe {
         asm!(
+            "tst {n}, #1",
+            "bne 3f",
             "2:",
-            "ldrd {w}, {v}, [{weights}], #8",
-            "ldrd {x}, {y}, [{from}], #8",
-            "cmp {from}, {end}",
-            "sxtb16 {t}, {w}",
-            "sxtb16 {w}, {w}, ror #8",
-            "smlad {a}, {t}, {x}, {a}",
-            "smlad {b}, {w}, {x}, {b}",
-            "sxtb16 {t}, {v}",
-            "sxtb16 {v}, {v}, ror #8",
-            "smlad {a}, {t}, {y}, {a}",
-            "smlad {b}, {v}, {y}, {b}",
-            "bne 2b",
+            group_of_one!(),
+            "3:",
+            group_of_one!(),
+            "subs {n}, #2",
+            "bhi 2b",
             from = inout(reg) from => _,
-            end = in(reg) end,
+            n = inout(reg) groups => _,
             weights = inout(reg) weights => _,
             a = inout(reg) a,
             b = inout(reg) b,
@@ -354,6 +364,10 @@ unsafe extern "C" fn compute(tile: &mut Tile) {
         "add pc, r12",
         "nop",
         "3:",
+        group!(),
+        group!(),
+        group!(),
+        group!(),
         group!(),
         group!(),
         group!(),
