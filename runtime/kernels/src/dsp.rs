@@ -95,8 +95,20 @@ instruction!(
     saturate(x) = "ssat {d}, #8, {x}"
 );
 instruction!(
-    /// The nearest u8 of a signed word.
-    saturate_unsigned(x) = "usat {d}, #8, {x}"
+    /// The nearest s8 of `x >> 16`, as a word.
+    shift_saturate(x) = "ssat {d}, #8, {x}, asr #16"
+);
+instruction!(
+    /// The nearest u8 of both signed halves.
+    saturate_unsigned_halves(x) = "usat16 {d}, #8, {x}"
+);
+instruction!(
+    /// The low halves of two words.
+    halves(low, high) = "pkhbt {d}, {low}, {high}, lsl #16"
+);
+instruction!(
+    /// `a / b` rounded down; 0 for a divisor of 0, so that no check and no panic is left in an image.
+    divide(a, b) = "udiv {d}, {a}, {b}"
 );
 instruction!(
     /// Byte by byte `a - b`, wrapping.

@@ -15,6 +15,8 @@
 //! The relative error of `A_c` is below `2^-29`, plus half a unit of its last place, `2^-17` output steps for each
 //! input step.
 
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+mod arm_dsp;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
@@ -27,9 +29,11 @@ use crate::plan::{Isa, Norm, NormKind};
 use crate::requant::saturate;
 use crate::round::{power_of_two, ties_even};
 use crate::table::lookup;
+#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
+use arm_dsp as kernel;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 use arm_mve as kernel;
-#[cfg(not(all(feature = "arm_mve", target_arch = "arm")))]
+#[cfg(not(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm")))]
 use scalar as kernel;
 
 /// Bits below the point of a slope and an intercept.
@@ -38,7 +42,7 @@ pub const POINT: u32 = 16;
 const MEAN_POINT: u32 = 12;
 /// Largest slope: `128 * slope` leaves room for an intercept of 30 bits.
 const MAX_SLOPE: i64 = (1 << 23) - 1;
-const MAX_INTERCEPT: i64 = (1 << 30) - (1 << 16);
+const MAX_INTERCEPT: i32 = (1 << 30) - (1 << 16);
 
 /// What one group of elements has in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +62,11 @@ impl Statistics {
         let zero_point = step.input_zero_point as i64;
         let (spread, mean) = match step.kind {
             NormKind::Layer | NormKind::Group { .. } => {
-                // The quotient depends on the shape only.
-                let reciprocal = (1i64 << 40) / n as i64;
+                // The quotient depends on the shape only. No plan has no elements; no panic may stay in firmware.
+                let reciprocal = match (1i64 << 40).checked_div(n as i64) {
+                    Some(reciprocal) => reciprocal,
+                    None => 0,
+                };
                 let mean = (s * reciprocal + (1 << (39 - MEAN_POINT))) >> (40 - MEAN_POINT);
                 (wide * squares - (s * s) as u64, mean as i32)
             }
@@ -83,24 +90,19 @@ impl Statistics {
     /// `A_c`.
     #[inline(always)]
     pub const fn slope(&self, gain: i32, gain_shift: u8) -> i32 {
+        // |product| < 2^61, since a mantissa has 30 bits. So beyond either end of the range of shifts nothing changes:
+        // 62 or more gives 0, and less than 1 saturates unless the gain is zero.
         let product = gain as i64 * self.mantissa as i64;
-        let down = gain_shift as i32 + 30 - self.exponent - POINT as i32;
-        let slope = if down > 62 {
-            0
-        } else if down >= 1 {
-            (product + (1i64 << (down - 1))) >> down
-        } else {
-            // Such a gain saturates unless it is zero.
-            product.saturating_mul(1 << 24)
-        };
-        clamp(slope, MAX_SLOPE) as i32
+        let down = clamp_i32(gain_shift as i32 + 30 - self.exponent - POINT as i32, 1, 62) as u32;
+        clamp(product.wrapping_add(1i64.wrapping_shl(down - 1)).wrapping_shr(down), MAX_SLOPE) as i32
     }
 
     /// `B_c`.
     #[inline(always)]
     pub const fn intercept(&self, slope: i32, offset: i32) -> i32 {
+        // |mean| <= 2^19 and |slope| < 2^23, so what is taken off fits a word.
         let moved = (self.mean as i64 * slope as i64 + (1 << (MEAN_POINT - 1))) >> MEAN_POINT;
-        clamp(offset as i64 - moved, MAX_INTERCEPT) as i32
+        clamp_i32(offset.saturating_sub(moved as i32), -MAX_INTERCEPT, MAX_INTERCEPT)
     }
 }
 
@@ -125,6 +127,16 @@ const fn clamp(x: i64, limit: i64) -> i64 {
         limit
     } else if x < -limit {
         -limit
+    } else {
+        x
+    }
+}
+
+const fn clamp_i32(x: i32, low: i32, high: i32) -> i32 {
+    if x > high {
+        high
+    } else if x < low {
+        low
     } else {
         x
     }
@@ -197,6 +209,8 @@ pub fn epsilon(eps: f64, scale_in: f64, n: usize) -> u64 {
 pub fn isa() -> Isa {
     if is_available(Isa::ArmMve) {
         Isa::ArmMve
+    } else if is_available(Isa::ArmDsp) {
+        Isa::ArmDsp
     } else if is_available(Isa::Avx2) {
         Isa::Avx2
     } else {

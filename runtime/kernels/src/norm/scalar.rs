@@ -21,7 +21,8 @@ pub unsafe fn run(arena: *mut i8, step: &Norm<'_>) {
                 }
             }
             NormKind::Group { groups } => {
-                let size = channels / groups as usize;
+                // No plan has no groups; the division must not leave a panic in firmware.
+                let size = channels.checked_div(groups as usize).unwrap_or(channels);
                 for group in 0..groups as usize {
                     normalise(arena, step, [0, pixels], [group * size, (group + 1) * size]);
                 }

@@ -1,7 +1,6 @@
 //! The softmax on Cortex-M cores with the DSP extension: four elements a turn, `max - q` of all four in one USUB8.
 
-use super::share;
-use crate::dsp::{load, max_bytes, pack, saturate_unsigned, splat, store, sub_bytes};
+use crate::dsp::{divide, halves, load, max_bytes, saturate_unsigned_halves, splat, store, sub_bytes};
 use crate::plan::Softmax;
 
 /// Runs the step.
@@ -44,12 +43,16 @@ unsafe fn pixel(input: *const i8, output: *mut i8, channels: usize, table: &[u8;
             sum = sum.wrapping_add(entry(distance(i)));
         }
         let half = sum / 2;
+        // At most 256, which saturates.
+        let share = |distance: u32| divide((256 * entry(distance)).wrapping_add(half), sum);
         for i in (0..words).step_by(4) {
-            let shares = distances(i).map(|d| saturate_unsigned((256 * entry(d)).wrapping_add(half) / sum));
-            store(output.add(i), pack(shares) ^ splat(-128));
+            let [a, b, c, d] = distances(i).map(share);
+            let (even, odd) = (saturate_unsigned_halves(halves(a, c)), saturate_unsigned_halves(halves(b, d)));
+            store(output.add(i), (even | odd << 8) ^ splat(-128));
         }
         for i in words..channels {
-            output.add(i).write(share(entry(distance(i)), sum));
+            let share = saturate_unsigned_halves(share(distance(i)));
+            output.add(i).write((share as u8 ^ 0x80) as i8);
         }
     }
 }

@@ -42,7 +42,11 @@ pub fn tabulate(exp: impl Fn(f64) -> f64, scale: f32) -> [u8; 512] {
 /// The share `e / sum` as s8.
 #[inline(always)]
 pub(crate) const fn share(e: u32, sum: u32) -> i8 {
-    let q = (256 * e + sum / 2) / sum;
+    // No sum is zero, since the largest value's entry is not; the division must not leave a panic in firmware.
+    let q = match (256 * e + sum / 2).checked_div(sum) {
+        Some(q) => q,
+        None => 0,
+    };
     (if q > 255 { 127 } else { q as i32 - 128 }) as i8
 }
 
