@@ -1,8 +1,8 @@
 //! The target's packing: which order of weights the best kernel for a layer reads.
 
 use flowlet_kernels::conv::{
-    AVX2_PANELS, DSP_ROWS_OF_4, DSP_ROWS_OF_5, MVE_DEPTHWISE, MVE_PANELS, NEON_DEPTHWISE, NEON_DOT_PANELS,
-    NEON_I8MM_PANELS, NEON_PANELS, pack,
+    AVX2_PANELS, AVX512_PANELS, DSP_ROWS_OF_4, DSP_ROWS_OF_5, MVE_DEPTHWISE, MVE_PANELS, NEON_DEPTHWISE,
+    NEON_DOT_PANELS, NEON_I8MM_PANELS, NEON_PANELS, pack,
 };
 use flowlet_plan::{ConvTranspose, DType, Epilogue, HOST_PRODUCTS, Isa, Packing, RowKey, Slot};
 
@@ -42,6 +42,7 @@ pub(super) fn choose(isa: Isa, layer: &Layer) -> Packing {
         Isa::ArmDsp if layer.outputs.is_multiple_of(5) && !layer.outputs.is_multiple_of(4) => DSP_ROWS_OF_5,
         Isa::ArmDsp => DSP_ROWS_OF_4,
         Isa::Avx2 if layer.suits(AVX2_PANELS) => AVX2_PANELS,
+        Isa::Avx512Vnni if layer.suits(AVX512_PANELS) => AVX512_PANELS,
         Isa::Neon | Isa::NeonDot | Isa::NeonI8mm if layer.is_depthwise() => NEON_DEPTHWISE,
         Isa::Neon if layer.suits(NEON_PANELS) => NEON_PANELS,
         Isa::NeonDot if layer.suits(NEON_DOT_PANELS) => NEON_DOT_PANELS,

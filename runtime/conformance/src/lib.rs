@@ -71,6 +71,8 @@ pub fn run(memory: &mut Memory, cases: u32, limit: Limit, mut tell: impl FnMut(&
             Some(())
         });
     }
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    modelled(&mut suite, limit);
     suite.row("matmul", matmul::isa(), None, |random, _, arenas| {
         let step = cases::matmul(random, ARENA_BYTES, limit)?;
         let of = Step::MatMul(step);
@@ -126,6 +128,34 @@ pub fn run(memory: &mut Memory, cases: u32, limit: Limit, mut tell: impl FnMut(&
         Some(())
     });
     suite.mismatches
+}
+
+/// The kernels for AVX-512 VNNI over a model of its instructions, which many processors do not have.
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+fn modelled(suite: &mut Suite<'_, impl FnMut(&Row)>, limit: Limit) {
+    let packing = conv::AVX512_PANELS;
+    suite.row("conv (model)", packing.isa(), Some(packing), |random, constants, arenas| {
+        let step = cases::conv(random, constants, packing, ARENA_BYTES, limit)?;
+        let row = random.below(3) as usize;
+        arenas.compare_whole(
+            random,
+            None,
+            |a| conv::run_modelled(a, &step, row),
+            |b, a| conv::reference::run(b, a, &step, row),
+        );
+        Some(())
+    });
+    suite.row("conv_transpose (model)", packing.isa(), Some(packing), |random, constants, arenas| {
+        let step = cases::conv_transpose(random, constants, packing, ARENA_BYTES, limit)?;
+        let row = random.below(3) as usize;
+        arenas.compare_whole(
+            random,
+            None,
+            |a| conv::run_transpose_modelled(a, &step, row),
+            |b, a| conv::reference::run_transpose(b, a, &step, row),
+        );
+        Some(())
+    });
 }
 
 struct Suite<'m, T> {
@@ -185,10 +215,7 @@ impl Arenas<'_> {
         kernel: impl FnOnce(&mut [i8]),
         reference: impl FnOnce(&[i8], &mut [i8]),
     ) {
-        random.fill(self.before);
-        self.want.copy_from_slice(self.before);
-        reference(self.before, self.want);
-        self.equal = self.equals_after(step.scratch(), kernel);
+        self.compare_whole(random, step.scratch(), kernel, reference);
         if cfg!(feature = "std") {
             let parts = 2 + random.below(3) as usize;
             self.equal &= self.equals_after(step.scratch(), |arena| {
@@ -197,6 +224,20 @@ impl Arenas<'_> {
                 }
             });
         }
+    }
+
+    /// As [`Self::compare`], without parts.
+    fn compare_whole(
+        &mut self,
+        random: &mut Random,
+        scratch: Option<&Slot>,
+        kernel: impl FnOnce(&mut [i8]),
+        reference: impl FnOnce(&[i8], &mut [i8]),
+    ) {
+        random.fill(self.before);
+        self.want.copy_from_slice(self.before);
+        reference(self.before, self.want);
+        self.equal = self.equals_after(scratch, kernel);
     }
 
     fn equals_after(&mut self, scratch: Option<&Slot>, kernel: impl FnOnce(&mut [i8])) -> bool {

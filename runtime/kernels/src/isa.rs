@@ -17,8 +17,8 @@ pub fn is_available(isa: Isa) -> bool {
 /// The instruction set that a host's plans should be packed for: the widest that runs here.
 pub fn best() -> Isa {
     // From narrow to wide; those without a packing of their own are left out.
-    let widest = [Isa::Neon, Isa::NeonDot, Isa::NeonI8mm, Isa::Avx2].into_iter().rev().find(|&isa| is_available(isa));
-    widest.unwrap_or(Isa::Scalar)
+    let widest = [Isa::Neon, Isa::NeonDot, Isa::NeonI8mm, Isa::Avx2, Isa::Avx512Vnni];
+    widest.into_iter().rev().find(|&isa| is_available(isa)).unwrap_or(Isa::Scalar)
 }
 
 #[cfg(all(feature = "std", target_arch = "aarch64"))]

@@ -112,7 +112,7 @@ impl Layer<'_> {
         let buffer = buffer.as_mut_ptr().cast::<i16>();
         let [rows, columns] = self.geometry.pixels;
         let total = rows * columns;
-        let most = if products == 0 { BLOCK } else { (N / products).min(BLOCK) };
+        let most = N.checked_div(products).map_or(BLOCK, |windows| windows.min(BLOCK));
         let channels = self.output.channels as usize;
         let panels = channels.div_ceil(NR);
         let (mut y, mut x, mut first) = (0, 0, 0);

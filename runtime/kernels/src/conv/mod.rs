@@ -6,13 +6,15 @@
 //! Bit-exact in every packing.
 
 #[cfg(all(feature = "std", target_arch = "aarch64"))]
-mod aarch64;
+pub(crate) mod aarch64;
 #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
 pub(crate) mod arm_dsp;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 pub(crate) mod avx2;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+mod avx512_vnni;
 pub mod epilogue;
 pub mod geometry;
 pub mod pack;
@@ -60,6 +62,8 @@ pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Conv<'_>, row: usize) {
             Packing::Ohwi => scalar::run(arena, step, row),
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
             AVX2_PANELS if is_available(Isa::Avx2) => avx2::run(arena, step, row),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            AVX512_PANELS if is_available(Isa::Avx512Vnni) => avx512_vnni::run(arena, step, row),
             #[cfg(all(feature = "std", target_arch = "aarch64"))]
             NEON_PANELS | NEON_DOT_PANELS | NEON_I8MM_PANELS | NEON_DEPTHWISE if is_available(step.packing.isa()) => {
                 aarch64::run(arena, step, row);
@@ -110,6 +114,8 @@ pub(crate) unsafe fn run_transpose_part(arena: *mut [i8], step: &ConvTranspose<'
             Packing::Ohwi => scalar::run_transpose(arena, step, row),
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
             AVX2_PANELS if is_available(Isa::Avx2) => avx2::run_transpose(arena, step, row),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            AVX512_PANELS if is_available(Isa::Avx512Vnni) => avx512_vnni::run_transpose(arena, step, row),
             #[cfg(all(feature = "std", target_arch = "aarch64"))]
             NEON_PANELS | NEON_DOT_PANELS | NEON_I8MM_PANELS if is_available(step.packing.isa()) => {
                 aarch64::run_transpose(arena, step, row);
@@ -131,6 +137,29 @@ pub(crate) unsafe fn run_transpose_part(arena: *mut [i8], step: &ConvTranspose<'
     }
 }
 
+/// Runs a step packed as [`AVX512_PANELS`] by the kernel for AVX-512 VNNI over portable code in place of its
+/// instructions: tests the kernel's logic on any x86-64.
+///
+/// # Panics
+/// If the step does not fit the arena or has another packing.
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+pub fn run_modelled(arena: &mut [i8], step: &Conv<'_>, row: usize) {
+    assert!(step.fits(arena.len()) && step.packing == AVX512_PANELS, "the model does not run this convolution");
+    // SAFETY: the assertion is the callee's condition, and the row is clamped to the bank.
+    unsafe { avx512_vnni::model::run(arena.as_mut_ptr(), step, clamp_row(&step.epilogue, row)) }
+}
+
+/// As [`run_modelled`].
+///
+/// # Panics
+/// As [`run_modelled`].
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+pub fn run_transpose_modelled(arena: &mut [i8], step: &ConvTranspose<'_>, row: usize) {
+    assert!(step.fits(arena.len()) && step.packing == AVX512_PANELS, "the model does not run this convolution");
+    // SAFETY: the assertion is the callee's condition, and the row is clamped to the bank.
+    unsafe { avx512_vnni::model::run_transpose(arena.as_mut_ptr(), step, row.min(step.rows() - 1)) }
+}
+
 /// Whether a kernel of this build, on this processor, reads the packing.
 #[inline(always)]
 pub fn is_readable(packing: Packing) -> bool {
@@ -145,6 +174,7 @@ pub const PACKINGS: &[Packing] = &[
     DSP_ROWS_OF_5,
     Packing::DspDepthwise,
     AVX2_PANELS,
+    AVX512_PANELS,
     NEON_PANELS,
     NEON_DOT_PANELS,
     NEON_I8MM_PANELS,
@@ -155,6 +185,8 @@ pub const PACKINGS: &[Packing] = &[
 
 /// x86-64 with AVX2.
 pub const AVX2_PANELS: Packing = Packing::Panels(Panels { isa: Isa::Avx2, nr: 16, kr: 2, run: Run::Filter });
+/// x86-64 with AVX-512 VNNI.
+pub const AVX512_PANELS: Packing = Packing::Panels(Panels { isa: Isa::Avx512Vnni, nr: 16, kr: 4, run: Run::Filter });
 /// AArch64 without dot products.
 pub const NEON_PANELS: Packing = Packing::Panels(Panels { isa: Isa::Neon, nr: 8, kr: 16, run: Run::Filter });
 /// AArch64 with SDOT.
