@@ -17,6 +17,8 @@ pub(crate) mod avx2;
 mod avx512_vnni;
 pub mod epilogue;
 pub mod geometry;
+#[cfg(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm"))]
+mod layer;
 pub mod pack;
 pub mod reference;
 pub mod scalar;
@@ -70,12 +72,12 @@ pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Conv<'_>, row: usize) {
             }
             #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
             Packing::DspPairs | Packing::DspDepthwise | DSP_ROWS_OF_4 | DSP_ROWS_OF_5 => {
-                assert!(arm_dsp::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
+                assert!(layer::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
                 arm_dsp::run(arena, step, bias_row(&step.epilogue, row));
             }
             #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
             MVE_PANELS | MVE_DEPTHWISE => {
-                assert!(arm_mve::are_aligned(&step.epilogue), "the constants are not aligned");
+                assert!(layer::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
                 arm_mve::run(arena, step, bias_row(&step.epilogue, row));
             }
             Packing::Panels(_) | Packing::Depthwise { .. } | Packing::DspPairs | Packing::DspDepthwise => {
@@ -122,12 +124,12 @@ pub(crate) unsafe fn run_transpose_part(arena: *mut [i8], step: &ConvTranspose<'
             }
             #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
             Packing::DspPairs | DSP_ROWS_OF_4 | DSP_ROWS_OF_5 => {
-                assert!(arm_dsp::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
+                assert!(layer::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
                 arm_dsp::run_transpose(arena, step, bias_row(&step.epilogue, row * step.phases()));
             }
             #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
             MVE_PANELS => {
-                assert!(arm_mve::are_aligned(&step.epilogue), "the constants are not aligned");
+                assert!(layer::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
                 arm_mve::run_transpose(arena, step, bias_row(&step.epilogue, row * step.phases()));
             }
             Packing::Panels(_) | Packing::Depthwise { .. } | Packing::DspPairs | Packing::DspDepthwise => {

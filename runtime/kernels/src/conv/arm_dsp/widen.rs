@@ -2,8 +2,8 @@
 
 use core::arch::{asm, naked_asm};
 
-use super::Layer;
 use crate::conv::geometry::Region;
+use crate::conv::layer::Layer;
 use crate::plan::ARM_DSP_PIXELS;
 
 /// Where windows are gathered from and to.
@@ -44,7 +44,7 @@ impl<'l> Gather<'l> {
     /// The pairs of the windows of four pixels, `[pair][pixel]`.
     ///
     /// # Safety
-    /// As [`Layer::run`], with the pixels inside the geometry, and `to` writable for the pairs of four windows and
+    /// As [`run_layer`](super::run_layer), with the pixels inside the geometry, and `to` writable for the pairs of four windows and
     /// aligned to words.
     #[inline(always)]
     pub(super) unsafe fn tile(&self, at: [[usize; 2]; ARM_DSP_PIXELS], to: *mut u32) {

@@ -9,10 +9,11 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ptr::null;
 
+use super::Finish;
 use super::gather::Windows;
-use super::{Finish, Layer};
 use crate::add::sum;
 use crate::conv::geometry::Window;
+use crate::conv::layer::Layer;
 use crate::plan::Residual;
 use crate::table::lookup;
 
@@ -89,7 +90,7 @@ unsafe extern "C" {
 /// Runs a layer packed as [`MVE_DEPTHWISE`](crate::conv::MVE_DEPTHWISE).
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// The slots, the scratch memory and the constants must be as `fits` of the step asks, in the arena.
 pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     let geometry = &layer.geometry;
     let (epilogue, input, output) = (layer.epilogue, layer.input, layer.output);

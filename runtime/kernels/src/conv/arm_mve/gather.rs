@@ -2,7 +2,7 @@
 
 use core::arch::global_asm;
 
-use super::Layer;
+use crate::conv::layer::Layer;
 
 /// Finds the windows of one row of output pixels after the other; gathered ones are kept in the scratch memory.
 pub(super) struct Windows<'s> {
@@ -86,7 +86,7 @@ impl<'s> Windows<'s> {
     /// The window of the row's output pixel `x` as a run of bytes, in a place of its own for each `p`.
     ///
     /// # Safety
-    /// As [`Layer::run`], with the pixel inside the geometry.
+    /// As [`run_panels`](super::run_panels), with the pixel inside the geometry.
     #[inline(always)]
     pub(super) unsafe fn window(&self, x: usize, p: usize) -> *const i8 {
         let first = self.place(x);

@@ -4,7 +4,8 @@
 use core::arch::global_asm;
 use core::mem::offset_of;
 
-use super::{Finish, Layer, Place};
+use super::{Finish, Place, products};
+use crate::conv::layer::Layer;
 use crate::plan::Epilogue;
 
 /// What the assembler reads.
@@ -36,11 +37,11 @@ unsafe extern "C" {
 /// Computes all channels of one pixel, given as its window.
 ///
 /// # Safety
-/// As [`Layer::run`], with the pixel inside the output.
+/// As [`run_panels`](super::run_panels), with the pixel inside the output.
 pub(super) unsafe fn run(layer: &Layer<'_>, window: *const i8, place: Place) {
     let constants = [layer.weights, layer.bias];
     // SAFETY: the same condition.
-    unsafe { dense(constants, layer.epilogue, layer.products(), layer.output.channels, window, place) }
+    unsafe { dense(constants, layer.epilogue, products(layer), layer.output.channels, window, place) }
 }
 
 /// Computes `outputs` channels of one pixel; `constants` are the weights and the bias.

@@ -5,7 +5,8 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 use core::ptr::null;
 
-use super::{Finish, Layer, Place};
+use super::{Finish, Place, products};
+use crate::conv::layer::Layer;
 use crate::plan::ARM_MVE_PIXELS;
 
 /// What the assembler reads; it moves the outputs, the residuals, the bias and the multipliers on.
@@ -42,7 +43,7 @@ impl Tile {
             bias: layer.bias,
             multipliers: layer.epilogue.multipliers.as_ptr(),
             weights: layer.weights,
-            products: layer.products(),
+            products: products(layer),
             channels: layer.output.channels as usize,
             finish: Finish::new(layer.epilogue),
         }
@@ -66,7 +67,7 @@ impl Tile {
     /// Computes all channels of the three pixels that were put.
     ///
     /// # Safety
-    /// As [`Layer::run`], with the pixels inside the output.
+    /// As [`run_panels`](super::run_panels), with the pixels inside the output.
     #[inline(always)]
     pub(super) unsafe fn run(&mut self, layer: &Layer<'_>) {
         self.bias = layer.bias;
