@@ -39,6 +39,8 @@ pub mod isa;
 pub mod map;
 pub mod matmul;
 pub mod mul;
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+mod neon;
 pub mod noise;
 pub mod norm;
 pub mod pool;

@@ -7,6 +7,8 @@ mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 pub(crate) mod avx2;
 mod params;
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+mod neon;
 pub mod reference;
 pub mod scalar;
 
@@ -19,7 +21,12 @@ use crate::requant::saturate;
 use arm_dsp as kernel;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 use arm_mve as kernel;
-#[cfg(not(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm")))]
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+use neon as kernel;
+#[cfg(not(any(
+    all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm"),
+    all(feature = "std", target_arch = "aarch64")
+)))]
 use scalar as kernel;
 
 /// The sum of two s8 values; ties round up.
@@ -38,6 +45,8 @@ pub fn isa() -> Isa {
         Isa::ArmMve
     } else if is_available(Isa::ArmDsp) {
         Isa::ArmDsp
+    } else if is_available(Isa::Neon) {
+        Isa::Neon
     } else {
         Isa::Scalar
     }

@@ -6,6 +6,8 @@ mod arm_dsp;
 mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod avx2;
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+mod neon;
 pub mod reference;
 pub mod scalar;
 
@@ -15,7 +17,12 @@ use crate::plan::{Isa, MatMul};
 use arm_dsp as kernel;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 use arm_mve as kernel;
-#[cfg(not(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm")))]
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+use neon as kernel;
+#[cfg(not(any(
+    all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm"),
+    all(feature = "std", target_arch = "aarch64")
+)))]
 use scalar as kernel;
 
 /// The instruction set whose kernel [`run`] takes.
@@ -26,6 +33,10 @@ pub fn isa() -> Isa {
         Isa::ArmDsp
     } else if is_available(Isa::Avx2) {
         Isa::Avx2
+    } else if is_available(Isa::NeonDot) {
+        Isa::NeonDot
+    } else if is_available(Isa::Neon) {
+        Isa::Neon
     } else {
         Isa::Scalar
     }

@@ -1,13 +1,8 @@
-//! The norms on x86-64 with AVX2: sixteen channels at a time, whose slopes and intercepts stay in registers.
+//! The norms on x86-64 with AVX2.
 
-use super::{POINT, Statistics};
-use crate::bytes::i32_at;
-use crate::plan::{Norm, NormKind};
-use crate::requant::saturate;
+use super::blocks;
+use crate::plan::Norm;
 use crate::table::lookup;
-
-/// Channels treated together.
-const BLOCK: usize = 16;
 
 /// Runs the step.
 ///
@@ -15,74 +10,11 @@ const BLOCK: usize = 16;
 /// As [`super::scalar::run`], on a processor with AVX2.
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn run(arena: *mut i8, step: &Norm<'_>) {
-    let channels = step.input.channels as usize;
-    let pixels = step.input.pixels();
-    // SAFETY: pixel and channel ranges are inside the tensor.
+    // SAFETY: the same condition.
     unsafe {
-        match step.kind {
-            NormKind::Layer | NormKind::Rms => {
-                for pixel in 0..pixels {
-                    normalise(arena, step, [pixel, pixel + 1], [0, channels]);
-                }
-            }
-            NormKind::Group { groups } => {
-                let size = channels / groups as usize;
-                for group in 0..groups as usize {
-                    normalise(arena, step, [0, pixels], [group * size, (group + 1) * size]);
-                }
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As [`run`], with both ranges inside the tensor and not empty.
-#[target_feature(enable = "avx2")]
-#[inline]
-unsafe fn normalise(arena: *mut i8, step: &Norm<'_>, pixels: [usize; 2], channels: [usize; 2]) {
-    let (in_pitch, out_pitch) = (step.input.pitch as usize, step.output.pitch as usize);
-    let width = channels[1] - channels[0];
-    // SAFETY: `fits` puts both spans inside the arena and makes the constants a word for each channel; every value is
-    // read for the statistics before the first is written, and again before its own place is.
-    unsafe {
-        let input = arena.add(step.input.offset as usize).cast_const();
-        let output = arena.add(step.output.offset as usize);
-        let (mut sum, mut squares) = (0i32, 0u64);
-        for pixel in pixels[0]..pixels[1] {
-            let row = input.add(pixel * in_pitch + channels[0]);
-            // Squares of 65,535 channels fit a u32.
-            let (mut part, mut square) = (0i32, 0u32);
-            for i in 0..width {
-                let q = row.add(i).read() as i32;
-                part += q;
-                square += (q * q) as u32;
-            }
-            sum += part;
-            squares += square as u64;
-        }
-        let statistics = Statistics::of(step, (pixels[1] - pixels[0]) * width, sum, squares);
-        let mut first = channels[0];
-        while first < channels[1] {
-            let count = (channels[1] - first).min(BLOCK);
-            let (mut slopes, mut intercepts) = ([0i32; BLOCK], [0i32; BLOCK]);
-            for (i, (slope, intercept)) in slopes.iter_mut().zip(&mut intercepts).enumerate().take(count) {
-                *slope = statistics.slope(i32_at(step.gain.as_ptr(), first + i), step.gain_shift);
-                *intercept = statistics.intercept(*slope, i32_at(step.offset.as_ptr(), first + i));
-            }
-            for pixel in pixels[0]..pixels[1] {
-                let from = input.add(pixel * in_pitch + first);
-                let to = output.add(pixel * out_pitch + first);
-                let mut values = [0i8; BLOCK];
-                values.as_mut_ptr().copy_from_nonoverlapping(from, count);
-                for ((q, slope), intercept) in values.iter_mut().zip(&slopes).zip(&intercepts) {
-                    *q = saturate((*q as i32 * slope + intercept + (1 << (POINT - 1))) >> POINT);
-                }
-                if let Some(table) = step.table {
-                    values = values.map(|q| lookup(table, q));
-                }
-                to.copy_from_nonoverlapping(values.as_ptr(), count);
-            }
-            first += count;
+        match step.table {
+            Some(table) => blocks::run(arena, step, |values| values.map(|q| lookup(table, q))),
+            None => blocks::run(arena, step, |values| values),
         }
     }
 }

@@ -21,6 +21,10 @@ mod arm_dsp;
 mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod avx2;
+#[cfg(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod blocks;
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+mod neon;
 pub mod reference;
 pub mod scalar;
 
@@ -33,7 +37,12 @@ use crate::table::lookup;
 use arm_dsp as kernel;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 use arm_mve as kernel;
-#[cfg(not(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm")))]
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+use neon as kernel;
+#[cfg(not(any(
+    all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm"),
+    all(feature = "std", target_arch = "aarch64")
+)))]
 use scalar as kernel;
 
 /// Bits below the point of a slope and an intercept.
@@ -213,6 +222,8 @@ pub fn isa() -> Isa {
         Isa::ArmDsp
     } else if is_available(Isa::Avx2) {
         Isa::Avx2
+    } else if is_available(Isa::Neon) {
+        Isa::Neon
     } else {
         Isa::Scalar
     }

@@ -4,6 +4,8 @@
 mod arm_dsp;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 mod arm_mve;
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+mod neon;
 pub mod reference;
 pub mod scalar;
 
@@ -13,7 +15,12 @@ use crate::plan::{Isa, Pool};
 use arm_dsp as kernel;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 use arm_mve as kernel;
-#[cfg(not(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm")))]
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+use neon as kernel;
+#[cfg(not(any(
+    all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm"),
+    all(feature = "std", target_arch = "aarch64")
+)))]
 use scalar as kernel;
 
 /// The instruction set whose kernel [`run`] takes.
@@ -22,6 +29,8 @@ pub fn isa() -> Isa {
         Isa::ArmMve
     } else if is_available(Isa::ArmDsp) {
         Isa::ArmDsp
+    } else if is_available(Isa::Neon) {
+        Isa::Neon
     } else {
         Isa::Scalar
     }

@@ -7,6 +7,10 @@ mod arm_dsp;
 mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod avx2;
+#[cfg(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod blocks;
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+mod neon;
 pub mod reference;
 pub mod scalar;
 
@@ -17,7 +21,12 @@ use crate::round::ties_even;
 use arm_dsp as kernel;
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 use arm_mve as kernel;
-#[cfg(not(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm")))]
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+use neon as kernel;
+#[cfg(not(any(
+    all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm"),
+    all(feature = "std", target_arch = "aarch64")
+)))]
 use scalar as kernel;
 
 /// Largest entry of the table; it keeps the sum of 65,535 terms inside a u32.
@@ -58,6 +67,8 @@ pub fn isa() -> Isa {
         Isa::ArmMve
     } else if is_available(Isa::ArmDsp) {
         Isa::ArmDsp
+    } else if is_available(Isa::Neon) {
+        Isa::Neon
     } else {
         Isa::Scalar
     }

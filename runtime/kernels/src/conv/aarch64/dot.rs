@@ -7,7 +7,7 @@ use super::epilogue::{Constants, NR};
 use super::{Layer, MR};
 
 /// Products that lie together.
-const KR: usize = 4;
+pub(crate) const KR: usize = 4;
 
 /// `acc + dot products of four weights of each channel with element LANE of the window`.
 #[inline(always)]
@@ -40,38 +40,57 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, 
         unsafe {
             let weights = layer.weights.add(panel * groups * NR * KR).cast::<i8>();
             let constants = Constants::load(layer, panel * NR);
-            let mut acc = [[vdupq_n_s32(0); 2]; MR];
-            let mut group = 0;
-            while group + 4 <= groups {
-                let at = weights.add(group * NR * KR);
-                let mut x = [vdupq_n_s8(0); MR];
-                for (p, x) in x.iter_mut().enumerate() {
-                    *x = vld1q_s8(windows.add(p * stride + group * KR));
-                }
-                step::<0>(&mut acc, at, &x);
-                step::<1>(&mut acc, at.add(NR * KR), &x);
-                step::<2>(&mut acc, at.add(2 * NR * KR), &x);
-                step::<3>(&mut acc, at.add(3 * NR * KR), &x);
-                group += 4;
-            }
-            if group < groups {
-                let at = weights.add(group * NR * KR);
-                let mut x = [vdupq_n_s8(0); MR];
-                for (p, x) in x.iter_mut().enumerate() {
-                    *x = vld1q_s8(windows.add(p * stride + group * KR));
-                }
-                step::<0>(&mut acc, at, &x);
-                if group + 1 < groups {
-                    step::<1>(&mut acc, at.add(NR * KR), &x);
-                }
-                if group + 2 < groups {
-                    step::<2>(&mut acc, at.add(2 * NR * KR), &x);
-                }
-            }
+            let acc = accumulate(windows, stride, weights, groups);
             for (acc, &pixel) in acc.into_iter().zip(pixels) {
                 layer.finish(arena, &constants, acc, pixel, panel * NR);
             }
         }
+    }
+}
+
+/// Sums of products of eight windows and eight channels.
+///
+/// # Safety
+/// `windows` must be readable for eight windows of `groups * KR` bytes padded to whole vectors, `stride` bytes apart, and
+/// `weights` for `groups` groups of `NR * KR` bytes; the processor must have SDOT.
+#[inline(always)]
+pub(crate) unsafe fn accumulate(
+    windows: *const i8,
+    stride: usize,
+    weights: *const i8,
+    groups: usize,
+) -> [[int32x4_t; 2]; MR] {
+    // SAFETY: the caller's bound.
+    unsafe {
+        let mut acc = [[vdupq_n_s32(0); 2]; MR];
+        let mut group = 0;
+        while group + 4 <= groups {
+            let at = weights.add(group * NR * KR);
+            let mut x = [vdupq_n_s8(0); MR];
+            for (p, x) in x.iter_mut().enumerate() {
+                *x = vld1q_s8(windows.add(p * stride + group * KR));
+            }
+            step::<0>(&mut acc, at, &x);
+            step::<1>(&mut acc, at.add(NR * KR), &x);
+            step::<2>(&mut acc, at.add(2 * NR * KR), &x);
+            step::<3>(&mut acc, at.add(3 * NR * KR), &x);
+            group += 4;
+        }
+        if group < groups {
+            let at = weights.add(group * NR * KR);
+            let mut x = [vdupq_n_s8(0); MR];
+            for (p, x) in x.iter_mut().enumerate() {
+                *x = vld1q_s8(windows.add(p * stride + group * KR));
+            }
+            step::<0>(&mut acc, at, &x);
+            if group + 1 < groups {
+                step::<1>(&mut acc, at.add(NR * KR), &x);
+            }
+            if group + 2 < groups {
+                step::<2>(&mut acc, at.add(2 * NR * KR), &x);
+            }
+        }
+        acc
     }
 }
 

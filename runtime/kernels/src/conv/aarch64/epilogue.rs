@@ -3,7 +3,7 @@
 use core::arch::aarch64::*;
 
 use super::Layer;
-use crate::plan::Table;
+use crate::neon::{Lookup, Sum};
 
 /// Channels that are stored together.
 pub(super) const NR: usize = 8;
@@ -55,14 +55,7 @@ impl Constants {
                 let from = arena.add(slot.offset as usize + pixel * slot.pitch as usize + o).cast_const();
                 let mut other = [0i8; NR];
                 other.as_mut_ptr().copy_from_nonoverlapping(from, width);
-                let (a, b) = (vmovl_s8(q), vmovl_s8(vld1_s8(other.as_ptr())));
-                let constant = vdupq_n_s32(params.c.wrapping_add(1 << (params.shift - 1)));
-                let shift = vdupq_n_s32(-i32::from(params.shift));
-                let low = vmlal_n_s16(constant, vget_low_s16(a), params.ma);
-                let high = vmlal_n_s16(constant, vget_high_s16(a), params.ma);
-                let low = vshlq_s32(vmlal_n_s16(low, vget_low_s16(b), params.mb), shift);
-                let high = vshlq_s32(vmlal_n_s16(high, vget_high_s16(b), params.mb), shift);
-                q = vqmovn_s16(vcombine_s16(vqmovn_s32(low), vqmovn_s32(high)));
+                q = Sum::new(params).eight(q, vld1_s8(other.as_ptr()));
             }
             let to = arena.add(layer.output.offset as usize + pixel * layer.output.pitch as usize + o);
             if width == NR {
@@ -97,34 +90,6 @@ pub(super) unsafe fn tables(arena: *mut i8, layer: &Layer<'_>, pixels: &[usize])
                 at.add(i).write(crate::table::lookup(table, at.add(i).read()));
                 i += 1;
             }
-        }
-    }
-}
-
-/// A table in registers.
-struct Lookup([uint8x16x4_t; 4]);
-
-impl Lookup {
-    #[inline(always)]
-    fn load(table: Table<'_>) -> Lookup {
-        // SAFETY: the table has 256 bytes.
-        Lookup([0, 64, 128, 192].map(|first| unsafe { vld1q_u8_x4(table.as_ptr().add(first)) }))
-    }
-
-    /// Sixteen values: TBL and TBX give zero, or what was there, for indices past their 64 bytes.
-    #[inline(always)]
-    fn all(&self, q: int8x16_t) -> int8x16_t {
-        // SAFETY: NEON is part of AArch64.
-        unsafe {
-            let index = veorq_u8(vreinterpretq_u8_s8(q), vdupq_n_u8(0x80));
-            let quarter = vdupq_n_u8(64);
-            let mut out = vqtbl4q_u8(self.0[0], index);
-            let second = vsubq_u8(index, quarter);
-            out = vqtbx4q_u8(out, self.0[1], second);
-            let third = vsubq_u8(second, quarter);
-            out = vqtbx4q_u8(out, self.0[2], third);
-            out = vqtbx4q_u8(out, self.0[3], vsubq_u8(third, quarter));
-            vreinterpretq_s8_u8(out)
         }
     }
 }

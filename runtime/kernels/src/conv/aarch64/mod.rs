@@ -13,7 +13,7 @@
 
 mod base;
 mod depthwise;
-mod dot;
+pub(crate) mod dot;
 mod epilogue;
 mod i8mm;
 
