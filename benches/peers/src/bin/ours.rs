@@ -18,6 +18,7 @@ fn main() -> anyhow::Result<()> {
         let arena =
             Box::leak(vec![0i8; checked.plan().arena_bytes as usize + flowlet::ARENA_ALIGNMENT].into_boxed_slice());
         let skip = arena.as_ptr().align_offset(flowlet::ARENA_ALIGNMENT);
+        let threads = flowlet::Threads::new(job.threads);
         let mut model = flowlet::Executor::new(checked, &mut arena[skip..])?;
         let mut feeds = Vec::new();
         for &id in &graph.inputs {
@@ -36,7 +37,7 @@ fn main() -> anyhow::Result<()> {
             for (name, values) in &feeds {
                 model.write_f32(name.as_str(), values)?;
             }
-            model.run(0)?;
+            model.run_on(&threads, 0)?;
             let mut all = Vec::new();
             for (name, dims) in &outputs {
                 let mut values = vec![0.0; dims.iter().product()];
