@@ -5,9 +5,9 @@ use core::arch::naked_asm;
 use core::mem::offset_of;
 use core::ptr::null;
 
+use super::Layer;
 use super::widen::Gather;
 use crate::conv::epilogue::finish;
-use crate::conv::layer::Layer;
 
 /// Most channels of a panel.
 const MOST: usize = 5;
@@ -42,16 +42,16 @@ struct Row {
 /// Runs a layer packed as panels of `NR` channels, 4 or 5.
 ///
 /// # Safety
-/// As [`run_layer`](super::run_layer).
+/// As [`Layer::run`].
 #[inline(always)]
 pub(super) unsafe fn run<const NR: usize>(arena: *mut i8, layer: &Layer<'_>) {
     let geometry = &layer.geometry;
     let (epilogue, output) = (layer.epilogue, layer.output);
     let channels = output.channels as usize;
-    let products = layer.padded_products();
+    let products = layer.products();
     let activations: *mut u32 = layer.scratch.cast();
     let end = layer.scratch.wrapping_add(2 * products);
-    let gather = Gather::new(arena, layer, end.cast());
+    let gather = Gather::new(arena, layer);
     let code = if NR == 5 { CODE_5 } else { CODE_4 };
     // A residual is added outside, where no layer here is long.
     let panels = if epilogue.residual.is_some() { 0 } else { channels / NR };
@@ -59,7 +59,7 @@ pub(super) unsafe fn run<const NR: usize>(arena: *mut i8, layer: &Layer<'_>) {
         for x in 0..geometry.pixels[1] {
             let pixel = geometry.pixel([y, x]);
             // SAFETY: the scratch memory holds the pairs of a window and its bytes.
-            unsafe { gather.window::<4>([y, x], activations) };
+            unsafe { gather.pixel([y, x], activations) };
             let mut row = Row {
                 multipliers: epilogue.multipliers.as_ptr(),
                 left_shift: epilogue.left_shift as u32,

@@ -4,10 +4,10 @@ use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 use core::ptr::null;
 
+use super::Layer;
 use super::widen::Gather;
 use crate::bytes::i32_at;
 use crate::conv::epilogue::finish;
-use crate::conv::layer::Layer;
 use crate::plan::ARM_DSP_PIXELS;
 
 /// Groups of four products in a turn of the inner loop.
@@ -52,7 +52,7 @@ struct Tile {
 /// Runs a layer packed as [`crate::plan::Packing::DspPairs`].
 ///
 /// # Safety
-/// As [`run_layer`](super::run_layer).
+/// As [`Layer::run`].
 #[inline(always)]
 pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     let geometry = &layer.geometry;
@@ -60,9 +60,11 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     if rows == 0 || columns == 0 {
         return;
     }
-    let products = layer.padded_products();
+    let products = layer.products();
     let activations: *mut u32 = layer.scratch.cast();
-    let gather = Gather::new(arena, layer, layer.scratch.wrapping_add(2 * ARM_DSP_PIXELS * products).cast());
+    let gather = Gather::new(arena, layer);
+    // SAFETY: the same condition.
+    unsafe { gather.write_padding() };
     // Rows of a whole convolution follow one another in memory, so a tile may cross them; rows of a phase do not.
     let whole = geometry.step[0] == columns * geometry.step[1];
     let (lines, length) = if whole { (1, rows * columns) } else { (rows, columns) };
@@ -81,7 +83,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
             // are inside the output.
             unsafe {
                 if length - first < ARM_DSP_PIXELS {
-                    gather.window::<4>([y, x], activations);
+                    gather.pixel([y, x], activations);
                     finish_pixel(arena, layer, products, pixel);
                     first += 1;
                     continue;
@@ -105,7 +107,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
 /// Computes all channels of four pixels whose pairs are in the scratch memory, from pixel number `pixel` on.
 ///
 /// # Safety
-/// As [`run_layer`](super::run_layer), with the pixels inside the output.
+/// As [`Layer::run`], with the pixels inside the output.
 #[inline(always)]
 unsafe fn finish_tile(arena: *mut i8, layer: &Layer<'_>, products: usize, pixel: usize) {
     let (epilogue, output) = (layer.epilogue, layer.output);
@@ -160,7 +162,7 @@ unsafe fn finish_tile(arena: *mut i8, layer: &Layer<'_>, products: usize, pixel:
 /// Computes all channels of pixel number `pixel`, whose pairs are in the scratch memory.
 ///
 /// # Safety
-/// As [`run_layer`](super::run_layer), with the pixel inside the output.
+/// As [`Layer::run`], with the pixel inside the output.
 #[inline(always)]
 unsafe fn finish_pixel(arena: *mut i8, layer: &Layer<'_>, products: usize, pixel: usize) {
     let channels = layer.output.channels as usize;

@@ -2,35 +2,51 @@
 
 use core::arch::{asm, naked_asm};
 
+use super::Layer;
 use crate::conv::geometry::Region;
-use crate::conv::layer::Layer;
 use crate::plan::ARM_DSP_PIXELS;
 
-/// Where windows are gathered from and to.
+/// Where windows are gathered from.
 #[derive(Clone, Copy)]
 pub(super) struct Gather<'l> {
     layer: &'l Layer<'l>,
     source: *const i8,
     /// The pixels whose windows are one run of the tensor for each kernel row.
     plain: Region,
-    /// Whether these runs are whole words.
+    /// Whether pixels of the input are whole words.
     whole: bool,
-    /// A window as bytes, where it has to be put together.
-    bytes: *mut i8,
 }
 
 impl<'l> Gather<'l> {
-    /// `bytes` is as long as a padded window.
     #[inline(always)]
-    pub(super) fn new(arena: *const i8, layer: &'l Layer<'l>, bytes: *mut i8) -> Self {
+    pub(super) fn new(arena: *const i8, layer: &'l Layer<'l>) -> Self {
         let (geometry, input) = (&layer.geometry, layer.input);
         let runs = geometry.rows_are_contiguous(input) || geometry.kernel[1] == 1;
         let mut plain = geometry.interior(input);
         if !runs || geometry.upsample_shift != 0 {
             plain.rows = [0, 0];
         }
-        let whole = input.channels % 4 == 0;
-        Self { layer, source: arena.wrapping_add(input.offset as usize), plain, whole, bytes }
+        let source = arena.wrapping_add(input.offset as usize);
+        Self { layer, source, plain, whole: input.channels % 4 == 0 }
+    }
+
+    /// The scratch memory behind the pairs of four windows: a pixel of padding where pixels are whole words, else a
+    /// window as bytes.
+    #[inline(always)]
+    fn spare(&self) -> *mut i8 {
+        self.layer.scratch.wrapping_add(2 * ARM_DSP_PIXELS * self.layer.products()).cast()
+    }
+
+    /// What [`Self::tile`] reads as padding.
+    ///
+    /// # Safety
+    /// The scratch memory must be that of a layer packed for tiles.
+    #[inline(always)]
+    pub(super) unsafe fn write_padding(&self) {
+        if self.whole {
+            // SAFETY: a window is at least as long as a pixel.
+            unsafe { self.spare().write_bytes(self.layer.zero_point as u8, self.layer.input.channels as usize) };
+        }
     }
 
     /// Bytes of a kernel row of a plain window, and from one to the next.
@@ -44,17 +60,20 @@ impl<'l> Gather<'l> {
     /// The pairs of the windows of four pixels, `[pair][pixel]`.
     ///
     /// # Safety
-    /// As [`run_layer`](super::run_layer), with the pixels inside the geometry, and `to` writable for the pairs of four windows and
-    /// aligned to words.
+    /// As [`Layer::run`], with the pixels inside the geometry, and `to` the first byte of the scratch memory, in which
+    /// padding has been written.
     #[inline(always)]
     pub(super) unsafe fn tile(&self, at: [[usize; 2]; ARM_DSP_PIXELS], to: *mut u32) {
         // SAFETY: plain windows are inside the input; each pixel's pairs are every fourth word.
         unsafe {
-            if !self.whole || !at.iter().all(|&at| self.plain.contains(at)) {
+            if !self.whole {
                 for (p, &at) in at.iter().enumerate() {
-                    self.window::<{ 4 * ARM_DSP_PIXELS }>(at, to.add(p));
+                    self.window::<{ 4 * ARM_DSP_PIXELS }>(at, to.add(p), self.spare());
                 }
                 return;
+            }
+            if !at.iter().all(|&at| self.plain.contains(at)) {
+                return self.places(at, to);
             }
             let (line, step) = self.rows();
             let mut from = at.map(|at| self.source.add(self.layer.geometry.first_place(self.layer.input, at)));
@@ -66,88 +85,100 @@ impl<'l> Gather<'l> {
         }
     }
 
-    /// The pairs of the window of one pixel, the first at `to` and each next `STEP` bytes further. The window's bytes
-    /// are rounded up to a multiple of four; what pads it meets weights that are zero.
+    /// As [`Self::tile`] for any windows of whole words, place by place.
     ///
     /// # Safety
-    /// As [`Self::tile`], with `to` writable for the pairs of the window.
-    #[inline(always)]
-    pub(super) unsafe fn window<const STEP: usize>(&self, at: [usize; 2], to: *mut u32) {
-        let geometry = &self.layer.geometry;
-        // SAFETY: plain windows are inside the input, and each run writes the pairs of its own products.
-        unsafe {
-            if !self.plain.contains(at) {
-                return self.bordered::<STEP>(at, to);
-            }
-            let (line, step) = self.rows();
-            let mut from = self.source.add(geometry.first_place(self.layer.input, at));
-            let (mut to, mut bytes) = (to, self.bytes);
-            for _ in 0..geometry.kernel[0] {
-                if self.whole {
-                    words::<STEP>(from, line / 4, to);
-                    to = to.byte_add(line / 2 * STEP);
-                } else {
-                    copy(from, bytes, line);
-                    bytes = bytes.add(line);
-                }
-                from = from.wrapping_add(step);
-            }
-            if !self.whole {
-                words::<STEP>(self.bytes, (geometry.kernel[0] as usize * line).div_ceil(4), to);
+    /// As [`Self::tile`].
+    #[inline(never)]
+    unsafe fn places(&self, at: [[usize; 2]; ARM_DSP_PIXELS], to: *mut u32) {
+        let (geometry, input) = (&self.layer.geometry, self.layer.input);
+        let windows = at.map(|at| geometry.window(input, at));
+        let padding = self.spare().cast_const();
+        let mut to = to;
+        for ky in 0..geometry.kernel[0] {
+            for kx in 0..geometry.kernel[1] {
+                let from = windows.each_ref().map(|window| {
+                    let [[top, bottom], [left, right]] = window.inside;
+                    if ky >= top && ky < bottom && kx >= left && kx < right {
+                        self.source.wrapping_add(geometry.place(input, window, [ky, kx]))
+                    } else {
+                        padding
+                    }
+                });
+                // SAFETY: the places are pixels of the input, or the pixel of padding.
+                to = unsafe { words_of_four(from[0], from[1], from[2], from[3], to, input.channels as usize / 4) };
             }
         }
     }
 
-    /// Any window.
+    /// The pairs of the window of one pixel, which lie together. The window's bytes are rounded up to a multiple of
+    /// four; what pads it meets weights that are zero.
     ///
     /// # Safety
-    /// As [`Self::window`].
+    /// As [`Layer::run`], with the pixel inside the geometry, and `to` writable for the pairs of a padded window and
+    /// its bytes, and aligned to words.
+    #[inline(always)]
+    pub(super) unsafe fn pixel(&self, at: [usize; 2], to: *mut u32) {
+        // SAFETY: the same condition.
+        unsafe { self.window::<4>(at, to, to.byte_add(2 * self.layer.products()).cast()) };
+    }
+
+    /// The pairs of a window, the first at `to` and each next `STEP` bytes further; `bytes` is used to put it together.
+    ///
+    /// # Safety
+    /// As [`Self::pixel`].
+    #[inline(always)]
+    unsafe fn window<const STEP: usize>(&self, at: [usize; 2], to: *mut u32, bytes: *mut i8) {
+        let geometry = &self.layer.geometry;
+        let (line, step) = self.rows();
+        // SAFETY: plain windows are inside the input, and each run is as long as its part of the window.
+        unsafe {
+            if !self.plain.contains(at) {
+                self.bordered(at, bytes);
+            } else {
+                let mut from = self.source.add(geometry.first_place(self.layer.input, at));
+                for ky in 0..geometry.kernel[0] as usize {
+                    if self.whole {
+                        words::<STEP>(from, line / 4, to.byte_add(ky * line / 2 * STEP));
+                    } else {
+                        copy(from, bytes.add(ky * line), line);
+                    }
+                    from = from.wrapping_add(step);
+                }
+                if self.whole {
+                    return;
+                }
+            }
+            words::<STEP>(bytes, (geometry.kernel[0] as usize * line).div_ceil(4), to);
+        }
+    }
+
+    /// The bytes of any window.
+    ///
+    /// # Safety
+    /// As [`Self::pixel`], with `bytes` writable for the window.
     #[inline(never)]
-    unsafe fn bordered<const STEP: usize>(&self, at: [usize; 2], to: *mut u32) {
-        let (layer, geometry, input) = (self.layer, &self.layer.geometry, self.layer.input);
+    unsafe fn bordered(&self, at: [usize; 2], bytes: *mut i8) {
+        let (geometry, input) = (&self.layer.geometry, self.layer.input);
         let channels = input.channels as usize;
         let window = geometry.window(input, at);
         let [[top, bottom], [left, right]] = window.inside;
         let line = geometry.kernel[1] as usize * channels;
-        let (before, after) = (left as usize * channels, right as usize * channels);
         let contiguous = geometry.rows_are_contiguous(input);
-        // SAFETY: the places of the window that are read are inside the input, and each run writes its own products:
-        // their pairs if all runs are whole words, else their bytes, of which pairs are made at the end.
+        // SAFETY: the places of the window that are read are inside the input, and the padding is the whole window.
         unsafe {
-            let run = |from: *const i8, product: usize, n: usize| {
-                if self.whole {
-                    words::<STEP>(from, n / 4, to.byte_add(product / 2 * STEP));
-                } else {
-                    copy(from, self.bytes.add(product), n);
-                }
-            };
-            let padding = |product: usize, n: usize| {
-                if self.whole {
-                    pad::<STEP>(layer.zero_point, n / 4, to.byte_add(product / 2 * STEP));
-                } else {
-                    self.bytes.add(product).write_bytes(layer.zero_point as u8, n);
-                }
-            };
-            for ky in 0..geometry.kernel[0] {
-                let row = ky as usize * line;
-                if ky < top || ky >= bottom {
-                    padding(row, line);
+            bytes.write_bytes(self.layer.zero_point as u8, geometry.kernel[0] as usize * line);
+            for ky in top..bottom {
+                let row = bytes.add(ky as usize * line);
+                if contiguous && right > left {
+                    let first = self.source.add(geometry.place(input, &window, [ky, left]));
+                    copy(first, row.add(left as usize * channels), (right - left) as usize * channels);
                     continue;
                 }
-                padding(row, before);
-                padding(row + after, line - after);
-                if !contiguous {
-                    for kx in left..right {
-                        let first = self.source.add(geometry.place(input, &window, [ky, kx]));
-                        run(first, row + kx as usize * channels, channels);
-                    }
-                } else if after > before {
-                    let first = self.source.add(geometry.place(input, &window, [ky, left]));
-                    run(first, row + before, after - before);
+                for kx in left..right {
+                    let first = self.source.add(geometry.place(input, &window, [ky, kx]));
+                    copy(first, row.add(kx as usize * channels), channels);
                 }
-            }
-            if !self.whole {
-                words::<STEP>(self.bytes, (geometry.kernel[0] as usize * line).div_ceil(4), to);
             }
         }
     }
@@ -340,17 +371,4 @@ unsafe extern "C" fn words_of_one(from: *const i8, to: *mut u32, n: usize) {
         "8:",
         "pop {{r4-r11, pc}}",
     )
-}
-
-/// Writes the pairs of `n` words of padding.
-///
-/// # Safety
-/// `to` must be writable for `2 * n` words, each `STEP` bytes from the last.
-#[inline(always)]
-unsafe fn pad<const STEP: usize>(zero_point: i8, n: usize, to: *mut u32) {
-    let pair = (zero_point as u16 as u32) * 0x1_0001;
-    for i in 0..2 * n {
-        // SAFETY: one of the `2 * n` words.
-        unsafe { to.byte_add(i * STEP).write(pair) };
-    }
 }
