@@ -37,8 +37,8 @@ pub(super) fn choose(isa: Isa, layer: &Layer) -> Packing {
     match isa {
         Isa::ArmDsp if layer.is_depthwise() => Packing::DspDepthwise,
         Isa::ArmDsp if layer.groups > 1 => Packing::Ohwi,
-        // A tile of four pixels is worth filling from three on.
-        Isa::ArmDsp if layer.pixels > 2 => Packing::DspPairs,
+        // A tile is four pixels; fewer are computed one by one.
+        Isa::ArmDsp if layer.pixels > 3 => Packing::DspPairs,
         Isa::ArmDsp if layer.outputs.is_multiple_of(5) && !layer.outputs.is_multiple_of(4) => DSP_ROWS_OF_5,
         Isa::ArmDsp => DSP_ROWS_OF_4,
         Isa::Avx2 if layer.suits(AVX2_PANELS) => AVX2_PANELS,
