@@ -63,10 +63,38 @@ fn pack<T: Copy + Default>(w: &[T], out_channels: usize, k: usize, groups: usize
 /// `out[pixel][o] = sum over k, in sequence, of patch[pixel][k] * w[k][o]`, for one group.
 fn product<T>(patches: &[T], k: usize, packed: &[T], columns: usize) -> Vec<T>
 where
-    T: Copy + Default + Add<Output = T> + Mul<Output = T>,
+    T: Copy + Default + Add<Output = T> + Mul<Output = T> + Send + Sync,
 {
     let pixels = patches.len().checked_div(k).unwrap_or(0);
     let mut out = vec![T::default(); pixels * columns];
+    if out.is_empty() {
+        return out;
+    }
+    // Threads share the pixels, never a sum: the result does not depend on their number.
+    let threads =
+        if pixels * k * columns < PARALLEL { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let share = pixels.div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let mut parts = patches.chunks(share * k).zip(out.chunks_mut(share * columns));
+        let first = parts.next();
+        for (patches, out) in parts {
+            scope.spawn(move || multiply(patches, k, packed, columns, out));
+        }
+        if let Some((patches, out)) = first {
+            multiply(patches, k, packed, columns, out);
+        }
+    });
+    out
+}
+
+/// Multiplications from which a product is shared among threads.
+const PARALLEL: usize = 1 << 22;
+
+fn multiply<T>(patches: &[T], k: usize, packed: &[T], columns: usize, out: &mut [T])
+where
+    T: Copy + Default + Add<Output = T> + Mul<Output = T>,
+{
+    let pixels = patches.len() / k;
     for block in 0..columns.div_ceil(LANES) {
         let w = &packed[block * k * LANES..(block + 1) * k * LANES];
         let width = LANES.min(columns - block * LANES);
@@ -87,7 +115,6 @@ where
             pixel += 2;
         }
     }
-    out
 }
 
 /// The windows of one sample and group as rows `[pixel][k]`; padding reads `fill`.
@@ -229,7 +256,7 @@ pub(super) fn quantised(
     let Op::QConv { geometry, left_shift, zero_point, indexed, residual, table: has_table } = op else {
         return Err(bad("not a quantised convolution"));
     };
-    let fresh = if packed.is_none() { PackedConv::new(x[1], 1) } else { None };
+    let fresh = if packed.is_none() { PackedConv::new(x[1], geometry.groups) } else { None };
     let Some(packed) = packed.or(fresh.as_ref()) else { return Err(bad("the weights cannot be packed")) };
     let PackedData::S32(weights) = &packed.weights else { return Err(bad("expected s8 weights")) };
     let mut dims = x[0].dims.clone();
@@ -252,13 +279,20 @@ pub(super) fn quantised(
     };
     let fill = i32::from(input_zero_point);
     let input: Vec<i32> = int8s(x[0])?.iter().map(|&q| q.into()).collect();
-    let rows = windows(geometry, &input, &dims, 0..dims[1], packed.kernel, spatial, fill);
-    let sums = product(&rows, packed.k, weights, channels);
+    let (in_group, out_group) = (dims[1] / packed.groups, channels / packed.groups);
+    let group_len = out_group.div_ceil(LANES) * packed.k * LANES;
+    let sums: Vec<Vec<i32>> = (0..packed.groups)
+        .map(|group| {
+            let own = group * in_group..(group + 1) * in_group;
+            let rows = windows(geometry, &input, &dims, own, packed.kernel, spatial, fill);
+            product(&rows, packed.k, &weights[group * group_len..][..group_len], out_group)
+        })
+        .collect();
     let plane = spatial[0] * spatial[1];
     let mut result = vec![0i8; channels * plane];
     for (c, target) in result.chunks_exact_mut(plane).enumerate() {
         for (p, y) in target.iter_mut().enumerate() {
-            let acc = sums[p * channels + c].wrapping_add(bias[c]);
+            let acc = sums[c / out_group][p * out_group + c % out_group].wrapping_add(bias[c]);
             let mut q = requant::requantise(acc, *left_shift, multipliers[c], *zero_point);
             if let (Some(params), Some(skip)) = (residual, skip) {
                 q = add::sum(q, skip[c * plane + p], params);

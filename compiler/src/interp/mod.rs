@@ -8,6 +8,7 @@ mod conv;
 mod elementwise;
 mod movement;
 mod norm;
+mod quantised;
 
 use crate::ir::{Comparison, DType, Data, Def, Graph, InferError, InputKind, Op, Tensor, Type, Unary, ValueId, infer};
 use conv::PackedConv;
@@ -179,6 +180,8 @@ fn bad(message: impl Into<String>) -> InferError {
     InferError { node: String::new(), message: message.into() }
 }
 
+pub(crate) use quantised::{plan_kind, plan_split};
+
 pub(crate) fn floats(t: &Tensor) -> Result<&[f32], InferError> {
     t.as_f32().ok_or_else(|| bad(format!("expected f32, found {}", t.dtype().name())))
 }
@@ -218,6 +221,11 @@ fn eval_node(
         Op::Norm { kind, axis, groups, eps } => norm::norm(x, *kind, *axis, *groups, *eps),
         Op::HeadProduct(p) => norm::head_product(x, p, &out.dims),
         Op::Softmax { axis } => norm::softmax(x[0], *axis),
+        Op::QConvTranspose { .. } => quantised::conv_transpose(op, x, zero_point(&types[0]), &out.dims),
+        Op::QNorm { .. } | Op::QSoftmax | Op::QHeadProduct { .. } | Op::QAveragePool { .. } | Op::QMul { .. } => {
+            quantised::eval(op, x, types, &out.dims)
+        }
+        Op::MaxPool(_) if x[0].dtype() == DType::S8 => quantised::eval(op, x, types, &out.dims),
         Op::MaxPool(window) => norm::max_pool(x[0], window, &out.dims),
         Op::AveragePool { window, count_pad } => norm::average_pool(x[0], window, *count_pad, &out.dims),
         Op::ReduceMax { axes } => norm::reduce_max(x[0], axes),
@@ -268,7 +276,10 @@ fn eval_node(
 }
 
 fn groups(op: &Op) -> usize {
-    if let Op::Conv(g) = op { g.groups } else { 1 }
+    match op {
+        Op::Conv(g) | Op::QConv { geometry: g, .. } => g.groups,
+        _ => 1,
+    }
 }
 
 /// Squares are exact products in every exporter's spelling; other powers come from libm.

@@ -132,10 +132,74 @@ fn infer_unbounded(op: &Op, inputs: &[&Type]) -> Result<Type, InferError> {
             let d = broadcast(&broadcast(&inputs[0].dims, &inputs[1].dims)?, &inputs[2].dims)?;
             Ok(Type::new(inputs[1].dtype, &d))
         }
-        Op::MaxPool(window) | Op::AveragePool { window, .. } => {
+        Op::MaxPool(window) => {
+            arity(op, inputs, 1, 1)?;
+            let dims = pooled_dims(window, inputs[0])?.to_vec();
+            Ok(Type { dims, ..(*inputs[0]).clone() })
+        }
+        Op::AveragePool { window, .. } => {
             arity(op, inputs, 1, 1)?;
             expect_dtype(inputs[0], DType::F32)?;
             pooled_dims(window, inputs[0]).map(|d| Type::f32(&d))
+        }
+        Op::QConvTranspose { geometry, table, .. } => {
+            arity(op, inputs, 4 + usize::from(*table), 4 + usize::from(*table))?;
+            expect_dtype(inputs[0], DType::S8)?;
+            expect_dtype(inputs[1], DType::S8)?;
+            if geometry.groups != 1 || geometry.dilation != [1, 1] {
+                return err("a quantised transposed convolution has neither groups nor dilation yet");
+            }
+            let out = transposed_dims(geometry, inputs[0], inputs[1])?;
+            words(inputs, 2, out[1])?;
+            words(inputs, 3, out[1])?;
+            check_table(inputs, *table, 4)?;
+            Ok(Type::new(DType::S8, &out))
+        }
+        Op::QNorm { groups, kind, table, .. } => {
+            arity(op, inputs, 3 + usize::from(*table), 3 + usize::from(*table))?;
+            expect_dtype(inputs[0], DType::S8)?;
+            let Some(&c) = inputs[0].dims.get(1) else { return err("a norm needs a channel axis") };
+            if *groups == 0 || c % groups != 0 || (*kind != NormKind::Group && *groups != 1) {
+                return err(format!("{c} channels in {groups} groups have no s8 norm of this kind"));
+            }
+            words(inputs, 1, c)?;
+            words(inputs, 2, c)?;
+            check_table(inputs, *table, 3)?;
+            Ok(Type::new(DType::S8, &inputs[0].dims))
+        }
+        Op::QSoftmax => {
+            arity(op, inputs, 2, 2)?;
+            expect_dtype(inputs[0], DType::S8)?;
+            if inputs[0].dims.len() < 2 || inputs[1].dtype != DType::S8 || inputs[1].dims != [512] {
+                return err("a softmax needs a channel axis and a table of s8[512]");
+            }
+            Ok(Type::new(DType::S8, &inputs[0].dims))
+        }
+        Op::QHeadProduct { product, .. } => {
+            arity(op, inputs, 2, 2)?;
+            expect_dtype(inputs[0], DType::S8)?;
+            expect_dtype(inputs[1], DType::S8)?;
+            if inputs[1].quant.is_none_or(|q| q.zero_point != 0) {
+                return err("the right operand of an s8 product is symmetric");
+            }
+            head_product(product, inputs[0], inputs[1]).map(|d| Type::new(DType::S8, &d))
+        }
+        Op::QAveragePool { window, .. } => {
+            arity(op, inputs, 1, 1)?;
+            expect_dtype(inputs[0], DType::S8)?;
+            pooled_dims(window, inputs[0]).map(|d| Type::new(DType::S8, &d))
+        }
+        Op::QMul { table, .. } => {
+            arity(op, inputs, 2 + usize::from(*table), 2 + usize::from(*table))?;
+            expect_dtype(inputs[0], DType::S8)?;
+            expect_dtype(inputs[1], DType::S8)?;
+            let (a, b) = (&inputs[0].dims, &inputs[1].dims);
+            let pixel = b.len() == a.len() && b[..2] == a[..2] && b[2..].iter().all(|&d| d == 1);
+            if a.len() < 2 || !(a == b || pixel) {
+                return err(format!("{a:?} and {b:?}: the second factor has the shape of the first, or one pixel"));
+            }
+            check_table(inputs, *table, 2)?;
+            Ok(Type::new(DType::S8, a))
         }
         Op::Add { .. } | Op::Mul | Op::Div | Op::Pow | Op::Max | Op::Min => {
             arity(op, inputs, 2, 2)?;
@@ -259,9 +323,6 @@ fn infer_unbounded(op: &Op, inputs: &[&Type]) -> Result<Type, InferError> {
         Op::QConv { geometry, indexed, residual, table, .. } => {
             let extra = usize::from(*indexed) + usize::from(residual.is_some()) + usize::from(*table);
             arity(op, inputs, 4 + extra, 4 + extra)?;
-            if geometry.groups != 1 || geometry.dilation != [1, 1] {
-                return err("a quantised convolution has neither groups nor dilation yet");
-            }
             expect_dtype(inputs[0], DType::S8)?;
             expect_dtype(inputs[1], DType::S8)?;
             expect_dtype(inputs[2], DType::I32)?;
@@ -337,6 +398,13 @@ fn expect_dtype(t: &Type, dtype: DType) -> Result<(), InferError> {
         return Ok(());
     }
     err(format!("expected an operand of {}, found {}", dtype.name(), t.dtype.name()))
+}
+
+fn words(inputs: &[&Type], at: usize, channels: usize) -> Result<(), InferError> {
+    if inputs[at].dtype == DType::I32 && inputs[at].dims == [channels] {
+        return Ok(());
+    }
+    err(format!("operand {at} is i32[{channels}]"))
 }
 
 fn check_table(inputs: &[&Type], present: bool, at: usize) -> Result<(), InferError> {

@@ -401,7 +401,7 @@ pub enum Op {
     /// `x, weight(s8), multiplier(i32[O]), bias(i32[rows,O]), [index], [residual], [table(s8[256])]`: the requantise
     /// law, the residual sum, the table, in this order.
     QConv {
-        /// Geometry; groups and dilation are 1.
+        /// Geometry.
         geometry: ConvGeometry,
         /// Left shift of the requantise law.
         left_shift: u8,
@@ -411,6 +411,66 @@ pub enum Op {
         indexed: bool,
         /// Constants of the residual sum, if there is a residual operand.
         residual: Option<AddParams>,
+        /// Whether a table operand follows.
+        table: bool,
+    },
+    /// `x, weight(s8[I,O,kh,kw]), multiplier(i32[O]), bias(i32[O]), [table(s8[256])]`: transposed convolution of
+    /// `q - zero point of x`, the requantise law, the table.
+    QConvTranspose {
+        /// Geometry; groups and dilation are 1.
+        geometry: TransposedGeometry,
+        /// Left shift of the requantise law.
+        left_shift: u8,
+        /// Zero point of the requantised result, before the table.
+        zero_point: i8,
+        /// Whether a table operand follows.
+        table: bool,
+    },
+    /// `x, gain(i32[C]), offset(i32[C]), [table(s8[256])]`: a norm in fixed point (`flowlet_kernels::norm`).
+    QNorm {
+        /// Over what the statistics run.
+        kind: NormKind,
+        /// Number of groups; 1 for layer and root mean square norms.
+        groups: usize,
+        /// `N^2 * eps / scale_in^2`, at least 1.
+        epsilon: u64,
+        /// Binary point of the gains.
+        gain_shift: u8,
+        /// Whether a table operand follows.
+        table: bool,
+    },
+    /// `x, table(s8[512])`: softmax over axis 1; the table holds `exp(-d * scale)` as 256 little-endian u16.
+    QSoftmax,
+    /// `a, b`: a batched product of s8 matrices; `b` is symmetric.
+    QHeadProduct {
+        /// Where the matrices lie; its factor is inside the multiplier.
+        product: Product,
+        /// Requantise multiplier, even and positive.
+        multiplier: i32,
+        /// Left shift of the requantise law.
+        left_shift: u8,
+        /// Zero point of the result.
+        zero_point: i8,
+    },
+    /// `x`: the mean under each window by the requantise law.
+    QAveragePool {
+        /// The windows.
+        window: Window,
+        /// Requantise multiplier, even and positive.
+        multiplier: i32,
+        /// Left shift of the requantise law.
+        left_shift: u8,
+        /// Zero point of the result.
+        zero_point: i8,
+    },
+    /// `a, b, [table(s8[256])]`: the s8 product; `b` has the shape of `a` or one pixel.
+    QMul {
+        /// Requantise multiplier, even and positive.
+        multiplier: i32,
+        /// Left shift of the requantise law.
+        left_shift: u8,
+        /// Zero point of the product, before the table.
+        zero_point: i8,
         /// Whether a table operand follows.
         table: bool,
     },
@@ -489,6 +549,12 @@ impl Op {
             Op::Quantize => "quantize",
             Op::Dequantize => "dequantize",
             Op::QConv { .. } => "qconv",
+            Op::QConvTranspose { .. } => "qconv_transpose",
+            Op::QNorm { .. } => "qnorm",
+            Op::QSoftmax => "qsoftmax",
+            Op::QHeadProduct { .. } => "qhead_product",
+            Op::QAveragePool { .. } => "qaverage_pool",
+            Op::QMul { .. } => "qmul",
             Op::QAdd { .. } => "qadd",
             Op::QMap => "qmap",
         }
@@ -523,19 +589,36 @@ impl Op {
                 ("groups", int(*groups)),
                 ("eps", Attr::Float(*eps)),
             ],
-            Op::HeadProduct(p) => {
+            Op::HeadProduct(p) => product_attrs(p),
+            Op::QConvTranspose { geometry, left_shift, zero_point, table } => {
+                let mut attrs = transposed_attrs(geometry);
+                attrs.extend(law_attrs(None, *left_shift, *zero_point));
+                attrs.extend(flag("table", *table));
+                attrs
+            }
+            Op::QNorm { kind, groups, epsilon, gain_shift, table } => {
                 let mut attrs = vec![
-                    ("batch", int(p.batch)),
-                    ("a", Attr::Word(p.a.name().to_owned())),
-                    ("b", Attr::Word(p.b.name().to_owned())),
-                    ("out", Attr::Word(p.out.name().to_owned())),
+                    ("kind", Attr::Word(kind.name().to_owned())),
+                    ("groups", int(*groups)),
+                    ("epsilon", Attr::Int(*epsilon as i64)),
+                    ("gain_shift", Attr::Int((*gain_shift).into())),
                 ];
-                if p.transposed {
-                    attrs.push(("transposed", Attr::Int(1)));
-                }
-                if p.alpha.to_bits() != 1f32.to_bits() {
-                    attrs.push(("alpha", Attr::Float(p.alpha)));
-                }
+                attrs.extend(flag("table", *table));
+                attrs
+            }
+            Op::QHeadProduct { product, multiplier, left_shift, zero_point } => {
+                let mut attrs = product_attrs(product);
+                attrs.extend(law_attrs(Some(*multiplier), *left_shift, *zero_point));
+                attrs
+            }
+            Op::QAveragePool { window, multiplier, left_shift, zero_point } => {
+                let mut attrs = window_attrs(window);
+                attrs.extend(law_attrs(Some(*multiplier), *left_shift, *zero_point));
+                attrs
+            }
+            Op::QMul { multiplier, left_shift, zero_point, table } => {
+                let mut attrs = law_attrs(Some(*multiplier), *left_shift, *zero_point);
+                attrs.extend(flag("table", *table));
                 attrs
             }
             Op::MaxPool(window) => window_attrs(window),
@@ -592,6 +675,7 @@ impl Op {
             | Op::Select
             | Op::Quantize
             | Op::Dequantize
+            | Op::QSoftmax
             | Op::QMap => Vec::new(),
         }
     }
@@ -618,14 +702,39 @@ impl Op {
                 groups: r.size("groups", None)?,
                 eps: r.float("eps", None)?,
             },
-            "head_product" => Op::HeadProduct(Product {
-                batch: r.size("batch", None)?,
-                a: r.choice("a", &Split::ALL)?,
-                b: r.choice("b", &Split::ALL)?,
-                out: r.choice("out", &Split::ALL)?,
-                transposed: r.size("transposed", Some(0))? != 0,
-                alpha: r.float("alpha", Some(1.0))?,
-            }),
+            "head_product" => Op::HeadProduct(r.product()?),
+            "qconv_transpose" => Op::QConvTranspose {
+                geometry: r.transposed()?,
+                left_shift: r.narrow("left_shift")?,
+                zero_point: r.narrow("zero_point")?,
+                table: r.size("table", Some(0))? != 0,
+            },
+            "qnorm" => Op::QNorm {
+                kind: r.choice("kind", &NormKind::ALL)?,
+                groups: r.size("groups", None)?,
+                epsilon: r.narrow("epsilon")?,
+                gain_shift: r.narrow("gain_shift")?,
+                table: r.size("table", Some(0))? != 0,
+            },
+            "qsoftmax" => Op::QSoftmax,
+            "qhead_product" => Op::QHeadProduct {
+                product: r.product()?,
+                multiplier: r.narrow("multiplier")?,
+                left_shift: r.narrow("left_shift")?,
+                zero_point: r.narrow("zero_point")?,
+            },
+            "qaverage_pool" => Op::QAveragePool {
+                window: r.window()?,
+                multiplier: r.narrow("multiplier")?,
+                left_shift: r.narrow("left_shift")?,
+                zero_point: r.narrow("zero_point")?,
+            },
+            "qmul" => Op::QMul {
+                multiplier: r.narrow("multiplier")?,
+                left_shift: r.narrow("left_shift")?,
+                zero_point: r.narrow("zero_point")?,
+                table: r.size("table", Some(0))? != 0,
+            },
             "softmax" => Op::Softmax { axis: r.size("axis", None)? },
             "max" => Op::Max,
             "min" => Op::Min,
@@ -719,6 +828,32 @@ fn transposed_attrs(g: &TransposedGeometry) -> Attrs {
     attrs
 }
 
+fn product_attrs(p: &Product) -> Attrs {
+    let mut attrs = vec![
+        ("batch", int(p.batch)),
+        ("a", Attr::Word(p.a.name().to_owned())),
+        ("b", Attr::Word(p.b.name().to_owned())),
+        ("out", Attr::Word(p.out.name().to_owned())),
+    ];
+    attrs.extend(flag("transposed", p.transposed));
+    if p.alpha.to_bits() != 1f32.to_bits() {
+        attrs.push(("alpha", Attr::Float(p.alpha)));
+    }
+    attrs
+}
+
+/// Constants of the requantise law.
+fn law_attrs(multiplier: Option<i32>, left_shift: u8, zero_point: i8) -> Attrs {
+    let mut attrs: Attrs = multiplier.map(|m| ("multiplier", Attr::Int(m.into()))).into_iter().collect();
+    attrs.push(("left_shift", Attr::Int(left_shift.into())));
+    attrs.push(("zero_point", Attr::Int(zero_point.into())));
+    attrs
+}
+
+fn flag(key: &'static str, set: bool) -> Option<(&'static str, Attr)> {
+    set.then_some((key, Attr::Int(1)))
+}
+
 fn window_attrs(w: &Window) -> Attrs {
     let mut attrs = vec![("kernel", ints(&w.kernel)), ("stride", ints(&w.stride))];
     if w.pad != [0; 4] {
@@ -809,6 +944,17 @@ impl AttrReader<'_> {
         found.ok_or_else(|| {
             let names: Vec<&str> = all.iter().map(|(_, n)| *n).collect();
             self.wrong(key, &format!("one of {}", names.join(", ")))
+        })
+    }
+
+    fn product(&mut self) -> Result<Product, String> {
+        Ok(Product {
+            batch: self.size("batch", None)?,
+            a: self.choice("a", &Split::ALL)?,
+            b: self.choice("b", &Split::ALL)?,
+            out: self.choice("out", &Split::ALL)?,
+            transposed: self.size("transposed", Some(0))? != 0,
+            alpha: self.float("alpha", Some(1.0))?,
         })
     }
 

@@ -128,8 +128,30 @@ fn quantized_node(graph: &Graph, node: &super::Node) -> Result<(), String> {
             }
             Ok(())
         }
+        Op::QNorm { epsilon, gain_shift, .. } => {
+            let constant = node.inputs[1..].iter().all(|&id| graph.constant(id).is_some());
+            if !constant || *epsilon == 0 || *epsilon >= 1 << 62 || *gain_shift > 30 {
+                return Err("gains and offsets are constants, epsilon is 1 to 2^62, a gain shift at most 30".to_owned());
+            }
+            Ok(())
+        }
+        Op::QConvTranspose { .. } | Op::QSoftmax => {
+            match node.inputs[1..].iter().all(|&id| graph.constant(id).is_some()) {
+                true => Ok(()),
+                false => Err("weights and tables are constants".to_owned()),
+            }
+        }
+        Op::QHeadProduct { multiplier, left_shift, .. }
+        | Op::QAveragePool { multiplier, left_shift, .. }
+        | Op::QMul { multiplier, left_shift, .. } => match *multiplier > 0 && *multiplier % 2 == 0 && *left_shift <= 30
+        {
+            true => Ok(()),
+            false => Err("a requantise multiplier is even and positive, a shift at most 30".to_owned()),
+        },
         Op::QAdd { .. }
         | Op::QMap
+        | Op::MaxPool(_)
+        | Op::Transpose { .. }
         | Op::Concat { .. }
         | Op::Reshape { .. }
         | Op::PixelShuffle { .. }

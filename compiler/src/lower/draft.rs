@@ -22,13 +22,14 @@ impl Shape {
         self.pixels() * usize::from(self.channels)
     }
 
-    /// `[1, C, H, W]` or `[1, K]`.
+    /// `[1, C, H, W]`, `[1, K]`, or tokens `[1, T, C]`, which lie in memory like an image of one row.
     pub(super) fn of(dims: &[usize], node: &str, op: &str) -> Result<Self, LowerError> {
         let unsupported = |reason: String| LowerError::Unsupported { node: node.to_owned(), op: op.to_owned(), reason };
         let (n, [c, h, w]) = match *dims {
             [n, c, h, w] => (n, [c, h, w]),
             [n, k] => (n, [k, 1, 1]),
-            _ => return Err(unsupported(format!("a tensor of {dims:?} is neither [N,C,H,W] nor [N,K]"))),
+            [n, t, c] => (n, [c, 1, t]),
+            _ => return Err(unsupported(format!("a tensor of {dims:?} is none of [N,C,H,W], [N,T,C] and [N,K]"))),
         };
         if n != 1 {
             return Err(unsupported(format!("a plan runs a batch of 1, not of {n}: export the model with batch 1")));

@@ -63,7 +63,6 @@ pub(super) fn packed(packing: Packing, weights: &[i8], layer: &Layer) -> Vec<u8>
     packed
 }
 
-#[allow(dead_code)]
 /// Filters `[O, I, kh, kw]` of a transposed convolution, phase by phase in this packing.
 pub(super) fn packed_phases(packing: Packing, weights: &[i8], layer: &Layer, stride: [u8; 2]) -> Vec<u8> {
     let slot = |channels: usize| Slot {

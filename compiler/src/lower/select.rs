@@ -1,12 +1,17 @@
 //! Chooses a kernel for every node and packs its constants: the first half of lowering.
 
 use super::draft::{Draft, DraftPort, Op as DraftOp, Shape, Tensor, View, Work};
-use super::pack::{Layer, choose, packed, padded_words};
+use super::pack::{Layer, choose, packed, packed_phases, padded_words};
 use super::weights::bytes;
-use super::{ConvKernel, EpilogueKernel, Kernel, LowerError, Section};
-use crate::ir::{ConstStyle, ConvGeometry, Def, Graph, InputKind, Node, Op, Remark, ValueId, print};
+use super::{
+    ConvKernel, ConvTransposeKernel, EpilogueKernel, Kernel, LowerError, MatMulKernel, MulKernel, NormKernel, Section,
+};
+use crate::interp::{plan_kind, plan_split};
+use crate::ir::{
+    ConstStyle, ConvGeometry, Def, Graph, InputKind, Node, Op, Remark, Tensor as Values, ValueId, Window, print,
+};
 use crate::target::Target;
-use flowlet_plan::{RowKey, ShuffleKind};
+use flowlet_plan::{PoolKind, RowKey, ShuffleKind};
 use std::collections::HashMap;
 
 /// Most channels that an identity convolution is built for: its weights grow with their square.
@@ -28,10 +33,11 @@ struct Source {
 pub(super) fn select(graph: &Graph, target: &Target) -> Result<Draft, LowerError> {
     let lines: Vec<String> =
         print(graph, ConstStyle::Blob).lines().filter(|l| l.starts_with("  %")).map(|l| l.trim().to_owned()).collect();
-    let mut selector = Selector { graph, target, draft: Draft::default(), sources: HashMap::new() };
+    let mut selector =
+        Selector { graph, target, draft: Draft::default(), sources: HashMap::new(), moved: HashMap::new() };
     selector.inputs()?;
-    for (node, line) in graph.nodes.iter().zip(lines) {
-        selector.node(node, line)?;
+    for (position, (node, line)) in graph.nodes.iter().zip(lines).enumerate() {
+        selector.node(position, node, line)?;
     }
     selector.outputs()?;
     Ok(selector.draft)
@@ -42,6 +48,8 @@ struct Selector<'g> {
     target: &'g Target,
     draft: Draft,
     sources: HashMap<ValueId, Source>,
+    /// Values that reshapes and transpositions make of another: where from, and by which nodes.
+    moved: HashMap<ValueId, (ValueId, Vec<usize>)>,
 }
 
 fn unsupported<T>(node: &Node, reason: impl Into<String>) -> Result<T, LowerError> {
@@ -72,6 +80,11 @@ impl Selector<'_> {
 
     fn outputs(&mut self) -> Result<(), LowerError> {
         for &id in &self.graph.outputs {
+            if let Some((_, chain)) = self.moved.get(&id)
+                && let Some(&last) = chain.last()
+            {
+                self.settle(&self.graph.nodes[last], id)?;
+            }
             let name = &self.graph.value(id).name;
             let source = self.sources.get(&id).ok_or_else(|| port_error(name, "the output is a constant"))?;
             if source.flat {
@@ -164,7 +177,13 @@ impl Selector<'_> {
         Ok(Some(self.draft.blob.put(format!("{} table", node.origin), table)))
     }
 
-    fn node(&mut self, node: &Node, text: String) -> Result<(), LowerError> {
+    fn node(&mut self, position: usize, node: &Node, text: String) -> Result<(), LowerError> {
+        if self.moves(position, node)? {
+            return Ok(());
+        }
+        for &id in &node.inputs {
+            self.settle(node, id)?;
+        }
         match &node.op {
             Op::QConv { .. } => self.conv(node, text),
             Op::QAdd { params, table } => {
@@ -186,8 +205,65 @@ impl Selector<'_> {
             Op::Concat { axis } => {
                 unsupported(node, format!("only channels (axis 1) can be joined by placement, not axis {axis}"))
             }
-            Op::Reshape { dims } => self.reshape(node, dims),
             Op::Upsample { factor } => self.upsample(node, text, *factor),
+            Op::QConvTranspose { .. } => self.conv_transpose(node, text),
+            Op::QNorm { kind, groups, epsilon, gain_shift, table } => {
+                let gain = self.words(node, 1)?;
+                let offset = self.words(node, 2)?;
+                let kernel = NormKernel {
+                    kind: plan_kind(*kind, *groups).or_else(|e| unsupported(node, e.message))?,
+                    input_zero_point: self.zero_point(node, 0),
+                    epsilon: *epsilon,
+                    gain,
+                    gain_shift: *gain_shift,
+                    offset,
+                    table: self.table(node, table.then_some(3))?,
+                };
+                let reads = vec![self.view(node, 0)?];
+                self.push(node, text, Work::Kernel(Kernel::Norm(kernel)), reads)
+            }
+            Op::QSoftmax => {
+                let reads = vec![self.view(node, 0)?];
+                let table = bytes(self.s8(node, 1)?);
+                let table = self.draft.blob.put(format!("{} exponentials", node.origin), table);
+                self.push(node, text, Work::Kernel(Kernel::Softmax { table }), reads)
+            }
+            Op::QHeadProduct { product, multiplier, left_shift, zero_point } => {
+                let batch = u16::try_from(product.batch)
+                    .or_else(|_| unsupported(node, "a product has at most 65535 matrices"))?;
+                let kernel = MatMulKernel {
+                    splits: [product.a, product.b, product.out].map(plan_split),
+                    batch,
+                    transposed: product.transposed,
+                    a_zero_point: self.zero_point(node, 0),
+                    multiplier: *multiplier,
+                    left_shift: *left_shift,
+                    zero_point: *zero_point,
+                };
+                let reads = vec![self.view(node, 0)?, self.view(node, 1)?];
+                self.push(node, text, Work::Kernel(Kernel::MatMul(kernel)), reads)
+            }
+            Op::QAveragePool { window, multiplier, left_shift, zero_point } => {
+                let kind = PoolKind::Average {
+                    input_zero_point: self.zero_point(node, 0),
+                    multiplier: *multiplier,
+                    left_shift: *left_shift,
+                    zero_point: *zero_point,
+                };
+                self.pool(node, text, window, kind)
+            }
+            Op::MaxPool(window) => self.pool(node, text, window, PoolKind::Max),
+            Op::QMul { multiplier, left_shift, zero_point, table } => {
+                let kernel = MulKernel {
+                    zero_points: [self.zero_point(node, 0), self.zero_point(node, 1)],
+                    multiplier: *multiplier,
+                    left_shift: *left_shift,
+                    zero_point: *zero_point,
+                    table: self.table(node, table.then_some(2))?,
+                };
+                let reads = vec![self.view(node, 0)?, self.view(node, 1)?];
+                self.push(node, text, Work::Kernel(Kernel::Mul(kernel)), reads)
+            }
             _ => unsupported(node, "no kernel computes it; quantize the model again"),
         }
     }
@@ -288,31 +364,186 @@ impl Selector<'_> {
         }
     }
 
-    fn reshape(&mut self, node: &Node, dims: &[usize]) -> Result<(), LowerError> {
+    fn zero_point(&self, node: &Node, operand: usize) -> i8 {
+        self.graph.ty(node.inputs[operand]).quant.map_or(0, |q| q.zero_point)
+    }
+
+    fn words(&mut self, node: &Node, operand: usize) -> Result<Section, LowerError> {
+        let words = self.i32(node, operand)?.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Ok(self.draft.blob.put(format!("{} constants {operand}", node.origin), words))
+    }
+
+    fn pool(&mut self, node: &Node, text: String, window: &Window, kind: PoolKind) -> Result<(), LowerError> {
+        let narrow = |v: [usize; 2]| match (u16::try_from(v[0]), u16::try_from(v[1])) {
+            (Ok(a), Ok(b)) => Ok([a, b]),
+            _ => unsupported(node, "a window is larger than 65535"),
+        };
+        let kernel = Kernel::Pool {
+            kernel: narrow(window.kernel)?,
+            stride: narrow(window.stride)?,
+            pad: narrow([window.pad[0], window.pad[1]])?,
+            kind,
+        };
+        let reads = vec![self.view(node, 0)?];
+        self.push(node, text, Work::Kernel(kernel), reads)
+    }
+
+    fn conv_transpose(&mut self, node: &Node, text: String) -> Result<(), LowerError> {
+        let Op::QConvTranspose { geometry, left_shift, zero_point, table } = &node.op else {
+            return unsupported(node, "not a quantised transposed convolution");
+        };
+        let &[inputs, outputs, kh, kw] = &self.graph.ty(node.inputs[1]).dims[..] else {
+            return unsupported(node, "its weights have no image axes");
+        };
+        let taps = kh * kw;
+        let weights = self.s8(node, 1)?;
+        let filters: Vec<i8> = (0..weights.len())
+            .map(|j| weights[(j / taps % inputs * outputs + j / (inputs * taps)) * taps + j % taps])
+            .collect();
+        let layer = Layer {
+            outputs,
+            kernel: [narrow(node, "a kernel", kh)?, narrow(node, "a kernel", kw)?],
+            inputs,
+            groups: 1,
+            pixels: self.graph.ty(node.output).dims.iter().skip(2).product(),
+        };
+        let stride = [narrow(node, "a stride", geometry.stride[0])?, narrow(node, "a stride", geometry.stride[1])?];
+        let input_zero_point = self.zero_point(node, 0);
+        // Each phase sums its own kernel places, so that each has its own correction for the zero point.
+        let bias = self.i32(node, 3)?;
+        let mut phases = Vec::new();
+        for (r, c) in (0..geometry.stride[0]).flat_map(|r| (0..geometry.stride[1]).map(move |c| (r, c))) {
+            let owned = |tap: usize| (tap / kw) % geometry.stride[0] == r && (tap % kw) % geometry.stride[1] == c;
+            phases.extend((0..outputs).map(|o| {
+                let own = &filters[o * inputs * taps..(o + 1) * inputs * taps];
+                let sum: i32 =
+                    own.iter().enumerate().filter(|(j, _)| owned(j % taps)).map(|(_, &w)| i32::from(w)).sum();
+                bias[o].wrapping_sub(i32::from(input_zero_point).wrapping_mul(sum))
+            }));
+        }
+        let packing = choose(self.target.isa, &layer);
+        let multipliers = padded_words(packing, self.i32(node, 2)?, outputs);
+        let table = self.table(node, table.then_some(4))?;
+        let blob = &mut self.draft.blob;
+        let kernel = ConvTransposeKernel {
+            kernel: layer.kernel,
+            stride,
+            pad: [narrow(node, "a padding", geometry.pad[0])?, narrow(node, "a padding", geometry.pad[1])?],
+            input_zero_point,
+            weights: blob.put(format!("{} weights", node.origin), packed_phases(packing, &filters, &layer, stride)),
+            packing,
+            epilogue: EpilogueKernel {
+                multipliers: blob.put(format!("{} multipliers", node.origin), multipliers),
+                bias: blob.put(format!("{} bias", node.origin), padded_words(packing, &phases, outputs)),
+                row: RowKey::Fixed,
+                left_shift: *left_shift,
+                zero_point: *zero_point,
+                residual: None,
+                table,
+            },
+        };
+        let reads = vec![self.view(node, 0)?];
+        self.push(node, text, Work::Kernel(Kernel::ConvTranspose(Box::new(kernel))), reads)
+    }
+
+    /// Reshapes and transpositions are followed, and done only where a kernel or a port reads the result.
+    fn moves(&mut self, position: usize, node: &Node) -> Result<bool, LowerError> {
+        let from = node.inputs.first().copied();
+        match (&node.op, from) {
+            (Op::Reshape { dims }, Some(from)) if self.sources.contains_key(&from) => {
+                if self.reshape(node, dims)? {
+                    return Ok(true);
+                }
+            }
+            (Op::Reshape { .. } | Op::Transpose { .. }, Some(_)) => {}
+            _ => return Ok(false),
+        }
+        let Some(from) = from else { return Ok(false) };
+        let (root, mut chain) = self.moved.get(&from).cloned().unwrap_or((from, Vec::new()));
+        chain.push(position);
+        self.moved.insert(node.output, (root, chain));
+        Ok(true)
+    }
+
+    /// Gives a followed value its place: where it is, if its bytes lie there in order, or behind a transposition.
+    fn settle(&mut self, reader: &Node, id: ValueId) -> Result<(), LowerError> {
+        if self.sources.contains_key(&id) {
+            return Ok(());
+        }
+        let Some((root, chain)) = self.moved.get(&id).cloned() else { return Ok(()) };
+        let (from, to) = (self.graph.ty(root).dims.clone(), self.graph.ty(id).dims.clone());
+        let elements = from.iter().product::<usize>();
+        let mut trace = Values::i64(&from, (0..elements as i64).collect());
+        for position in chain {
+            let node = &self.graph.nodes[position];
+            trace = crate::interp::eval(&node.op, &[&trace]).or_else(|e| unsupported(node, e.message))?;
+        }
+        let places = trace.as_i64().unwrap_or(&[]);
+        // For each byte of the result, the byte of the root.
+        let mut wanted = vec![0usize; elements];
+        for (l, &p) in places.iter().enumerate() {
+            wanted[stored_at(&to, l)] = stored_at(&from, p as usize);
+        }
+        let shape = Shape::of(&to, &self.graph.value(id).name, "reshape")?;
+        let source = *self.sources.get(&root).ok_or_else(|| LowerError::Unsupported {
+            node: reader.origin.clone(),
+            op: reader.op.name().to_owned(),
+            reason: "a constant is moved where a tensor is expected".to_owned(),
+        })?;
+        if source.flat || source.upsample != 1 {
+            return unsupported(reader, "a second reshape of a flattened or upsampled picture is not supported");
+        }
+        if wanted.iter().enumerate().all(|(i, &w)| i == w) {
+            self.sources.insert(id, Source { view: View { shape, ..source.view }, ..source });
+            return Ok(());
+        }
+        let (pixels, channels) = (source.view.shape.pixels(), usize::from(source.view.shape.channels));
+        let turned = |i: usize| i % pixels * channels + i / pixels;
+        if wanted.iter().enumerate().any(|(i, &w)| turned(i) != w) {
+            return unsupported(
+                reader,
+                format!("{from:?} to {to:?} moves elements in memory, where channels are innermost"),
+            );
+        }
+        // The transposition writes one row of pixels; the shape that is read may fold them.
+        let write = self.tensor(id, "transpose")?;
+        let name = self.graph.value(id).name.clone();
+        self.draft.ops.push(DraftOp {
+            work: Work::Kernel(Kernel::Transpose),
+            reads: vec![source.view],
+            write,
+            scratch: None,
+            text: format!("%{name} transposed for {}", reader.origin),
+            name,
+            origin: reader.origin.clone(),
+        });
+        Ok(())
+    }
+
+    /// Whether the reshape leaves every byte where it is, or only a fully connected layer can read the result.
+    fn reshape(&mut self, node: &Node, dims: &[usize]) -> Result<bool, LowerError> {
         let mut source = self.source(node, 0)?;
         let from = source.view.shape;
         if source.flat || source.upsample != 1 {
             return unsupported(node, "a second reshape of a flattened or upsampled picture is not supported");
         }
-        let shape = Shape::of(dims, &node.origin, "reshape");
         // In NHWC the elements stay in place when the channels stay, or where NHWC and NCHW are one order on both sides.
         let one_order = |s: Shape| s.channels == 1 || s.pixels() == 1;
-        match shape {
-            Ok(to) if to.channels == from.channels || (one_order(from) && one_order(to)) => source.view.shape = to,
-            Ok(to) if to.pixels() == 1 => source.flat = true,
-            Ok(_) => {
-                return unsupported(
-                    node,
-                    format!(
-                        "{:?} to {dims:?} moves elements in memory, where channels are innermost",
-                        self.graph.ty(node.inputs[0]).dims
-                    ),
-                );
+        let image = dims.len() == 2 || dims.len() == 4;
+        match Shape::of(dims, &node.origin, "reshape") {
+            Ok(to) if image && (to.channels == from.channels || (one_order(from) && one_order(to))) => {
+                source.view.shape = to;
             }
-            Err(e) => return Err(e),
+            Ok(to) if dims.len() == 2 && to.pixels() == 1 && self.only_layers_read(node) => source.flat = true,
+            Ok(_) | Err(_) => return Ok(false),
         }
         self.sources.insert(node.output, source);
-        Ok(())
+        Ok(true)
+    }
+
+    fn only_layers_read(&self, node: &Node) -> bool {
+        let mut readers = self.graph.nodes.iter().filter(|n| n.inputs.contains(&node.output));
+        readers.all(|n| matches!(n.op, Op::QConv { .. })) && !self.graph.outputs.contains(&node.output)
     }
 
     /// Upsampling costs nothing where only convolutions read it; elsewhere it becomes a 1x1 convolution with the
@@ -395,6 +626,13 @@ impl Selector<'_> {
             message: message.to_owned(),
         });
     }
+}
+
+/// Where element `index` of a tensor with these dimensions lies: images with channels innermost, others as they are.
+fn stored_at(dims: &[usize], index: usize) -> usize {
+    let &[_, c, h, w] = dims else { return index };
+    let (n, channel, pixel) = (index / (c * h * w), index / (h * w) % c, index % (h * w));
+    (n * h * w + pixel) * c + channel
 }
 
 fn port_error(name: &str, reason: &str) -> LowerError {

@@ -226,6 +226,56 @@ fn stride_and_uneven_padding() {
     ));
 }
 
+/// Quantised forms of the float filetests, so that scales and constants are sane.
+fn quantised(file: &str) -> Graph {
+    let text = match file {
+        "norm" => include_str!("../../filetests/quantize/basic-group-norm-silu.ir"),
+        "attention" => include_str!("../../filetests/quantize/basic-attention.ir"),
+        _ => include_str!("../../filetests/quantize/basic-affine-transposed.ir"),
+    };
+    let float = parse(text.split_once("---").unwrap().0, &[]).unwrap();
+    let calibration = crate::quantize::Calibration::from_noise(&float, 16).unwrap();
+    crate::quantize::quantize(&float, &calibration, &mut |_, _| {}).unwrap()
+}
+
+#[test]
+fn norms_pools_and_products() {
+    let lowered = equal(&quantised("norm"));
+    let names: Vec<&str> = lowered.steps.iter().map(|s| s.kernel.name()).collect();
+    assert_eq!(names, ["conv", "norm", "pool", "mul", "pool"]);
+}
+
+#[test]
+fn attention_reads_its_heads_where_they_lie() {
+    let lowered = equal(&quantised("attention"));
+    let names: Vec<&str> = lowered.steps.iter().map(|s| s.kernel.name()).collect();
+    assert_eq!(names.iter().filter(|n| **n == "transpose").count(), 0, "{names:?}");
+    assert_eq!(names.len(), 7, "{names:?}");
+}
+
+#[test]
+fn a_depthwise_affine_and_a_transposed_convolution() {
+    equal(&quantised("transposed"));
+}
+
+#[test]
+fn movements_that_leave_the_bytes_in_place_cost_nothing_and_others_are_transposed() {
+    let lowered = equal(&graph(
+        "  %a = reshape %x {dims=[1,4,36]} : s8[1,4,36] q(0.5,-3)
+  %b = transpose %a {perm=[0,2,1]} : s8[1,36,4] q(0.5,-3)
+  %c = reshape %b {dims=[1,6,6,4]} : s8[1,6,6,4] q(0.5,-3)
+  %d = transpose %c {perm=[0,3,1,2]} : s8[1,4,6,6] q(0.5,-3)
+  %e = qmap %d, @table : s8[1,4,6,6] q(0.5,-3)
+  %f = reshape %e {dims=[4,36]} : s8[4,36] q(0.5,-3)
+  %g = transpose %f {perm=[1,0]} : s8[36,4] q(0.5,-3)
+  %h = reshape %g {dims=[1,36,1,4]} : s8[1,36,1,4] q(0.5,-3)
+  %y = qmap %h, @table : s8[1,36,1,4] q(0.5,-3)
+",
+    ));
+    let names: Vec<&str> = lowered.steps.iter().map(|s| s.kernel.name()).collect();
+    assert_eq!(names, ["map", "transpose", "map"]);
+}
+
 #[test]
 fn what_cannot_be_lowered_is_named() {
     let error = |body: &str| lower(&graph(body), [0; 32], &Target::host()).unwrap_err().to_string();

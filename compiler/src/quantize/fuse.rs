@@ -1,12 +1,14 @@
 //! Which float nodes become one int8 step.
 
 use super::QuantizeError;
-use crate::ir::{Graph, Op, ValueId};
+use crate::ir::{Graph, NormKind, Op, ValueId};
 
 /// Positions of the nodes of one step: a layer, a residual sum, a function, each optional but one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Group {
     pub conv: Option<usize>,
+    /// A node of another kind that computes: a norm, a product, a pool.
+    pub other: Option<usize>,
     pub add: Option<usize>,
     pub table: Option<usize>,
     /// A clamp that saturation performs.
@@ -15,7 +17,7 @@ pub(super) struct Group {
 
 impl Group {
     fn members(&self) -> impl Iterator<Item = usize> {
-        [self.conv, self.add, self.table, self.clip].into_iter().flatten()
+        [self.conv, self.other, self.add, self.table, self.clip].into_iter().flatten()
     }
 
     pub(super) fn contains(&self, position: usize) -> bool {
@@ -79,8 +81,8 @@ pub(super) fn groups(graph: &Graph) -> Result<Vec<Group>, QuantizeError> {
         let mut group = Group::default();
         let mut end = i;
         match &node.op {
-            Op::Conv(g) if g.groups == 1 && g.dilation == [1, 1] => group.conv = Some(i),
-            Op::Linear => group.conv = Some(i),
+            op if is_layer(op) => group.conv = Some(i),
+            _ if is_other(graph, i) => group.other = Some(i),
             Op::Add { .. } if is_full_sum(graph, i) => {
                 // The layer before it may still claim this sum.
                 if hosts(graph, i, &sole_reader) {
@@ -94,10 +96,13 @@ pub(super) fn groups(graph: &Graph) -> Result<Vec<Group>, QuantizeError> {
                 }
                 group.table = Some(i);
             }
-            Op::Concat { axis: 1 } | Op::PixelShuffle { .. } | Op::PixelUnshuffle { .. } | Op::Upsample { .. } => {
-                continue;
-            }
-            Op::Reshape { .. } if keeps_layout(graph, i) => continue,
+            Op::Concat { axis: 1 }
+            | Op::PixelShuffle { .. }
+            | Op::PixelUnshuffle { .. }
+            | Op::Upsample { .. }
+            | Op::MaxPool(_)
+            | Op::Transpose { .. }
+            | Op::Reshape { .. } => continue,
             op => {
                 unsupported.push((node.origin.clone(), op.name(), reason(op)));
                 continue;
@@ -113,7 +118,9 @@ pub(super) fn groups(graph: &Graph) -> Result<Vec<Group>, QuantizeError> {
             taken[r] = true;
             end = r;
         }
+        let takes_function = group.other.is_none_or(|p| has_epilogue(&graph.nodes[p].op));
         if group.table.is_none()
+            && takes_function
             && let Some(r) = sole_reader(graph.nodes[end].output)
         {
             match graph.nodes[r].op {
@@ -143,26 +150,19 @@ fn is_full_sum(graph: &Graph, i: usize) -> bool {
 
 /// Whether some layer that nothing else reads ends in this sum.
 fn hosts(graph: &Graph, i: usize, sole_reader: &dyn Fn(ValueId) -> Option<usize>) -> bool {
-    graph.nodes[..i].iter().any(|n| {
-        let layer = match &n.op {
-            Op::Conv(g) => g.groups == 1 && g.dilation == [1, 1],
-            op => *op == Op::Linear,
-        };
-        layer && sole_reader(n.output) == Some(i)
-    })
+    graph.nodes[..i].iter().any(|n| is_layer(&n.op) && sole_reader(n.output) == Some(i))
 }
 
 /// Whether the node before a function takes it into its epilogue.
 fn claimed_by_producer(graph: &Graph, i: usize, sole_reader: &dyn Fn(ValueId) -> Option<usize>) -> bool {
     let input = graph.nodes[i].inputs[0];
     let Some(producer) = graph.nodes.iter().position(|n| n.output == input) else { return false };
-    let layer = match &graph.nodes[producer].op {
-        Op::Conv(g) => g.groups == 1 && g.dilation == [1, 1],
-        Op::Linear => true,
+    let claims = match &graph.nodes[producer].op {
+        op if is_layer(op) => true,
         Op::Add { .. } => is_full_sum(graph, producer),
-        _ => false,
+        op => has_epilogue(op) && is_other(graph, producer),
     };
-    layer && sole_reader(input) == Some(i)
+    claims && sole_reader(input) == Some(i)
 }
 
 /// A clamp from zero is where s8 saturates when the scale is chosen for it.
@@ -170,19 +170,60 @@ fn saturates(lo: f32, hi: f32) -> bool {
     lo == 0.0 && hi > 0.0
 }
 
-fn keeps_layout(graph: &Graph, i: usize) -> bool {
+/// Layers with weights of their own; an affine is a depthwise convolution of one pixel.
+fn is_layer(op: &Op) -> bool {
+    matches!(op, Op::Conv(_) | Op::Linear | Op::Affine)
+}
+
+/// Whether node `i` has a kernel of its own.
+fn is_other(graph: &Graph, i: usize) -> bool {
     let node = &graph.nodes[i];
-    let flat = |dims: &[usize]| dims.iter().filter(|&&d| d != 1).count() <= 1;
-    flat(&graph.ty(node.inputs[0]).dims) && flat(&graph.ty(node.output).dims)
+    match &node.op {
+        Op::Norm { kind, axis: 1, groups, .. } => *kind == NormKind::Group || *groups == 1,
+        Op::ConvTranspose(g) => g.groups == 1 && g.dilation == [1, 1] && graph.constant(node.inputs[1]).is_some(),
+        Op::Softmax { axis: 1 } | Op::HeadProduct(_) => true,
+        Op::AveragePool { window, count_pad } => *count_pad || window.pad == [0; 4],
+        Op::Mul => factors(graph, i).is_some(),
+        _ => false,
+    }
+}
+
+/// The factors of a product, the larger first; the other has its shape or one pixel.
+pub(super) fn factors(graph: &Graph, i: usize) -> Option<[ValueId; 2]> {
+    let node = &graph.nodes[i];
+    let dims = &graph.ty(node.output).dims;
+    let [a, b] = node.inputs[..] else { return None };
+    let whole = |id: ValueId| graph.constant(id).is_none() && graph.ty(id).dims == *dims;
+    let pixel = |id: ValueId| {
+        let d = &graph.ty(id).dims;
+        d.len() == dims.len() && d.len() >= 2 && d[..2] == dims[..2] && d[2..].iter().all(|&x| x == 1)
+    };
+    let fits = |id: ValueId| graph.constant(id).is_none() && (whole(id) || pixel(id));
+    match (whole(a), whole(b)) {
+        (true, _) if fits(b) => Some([a, b]),
+        (_, true) if fits(a) => Some([b, a]),
+        _ => None,
+    }
+}
+
+/// Kernels that end in a table.
+fn has_epilogue(op: &Op) -> bool {
+    matches!(op, Op::Norm { .. } | Op::ConvTranspose(_) | Op::Mul)
+}
+
+/// Right operands of products, which are symmetric.
+pub(super) fn symmetric(graph: &Graph) -> Vec<ValueId> {
+    graph.nodes.iter().filter(|n| matches!(n.op, Op::HeadProduct(_))).map(|n| n.inputs[1]).collect()
 }
 
 fn reason(op: &Op) -> String {
     match op {
-        Op::Affine => "no layer beside it could absorb this norm; 'flowlet explain' says why".to_owned(),
-        Op::Conv(_) => "groups and dilation are not supported yet".to_owned(),
+        Op::Norm { .. } => "norms of groups of one position have no int8 kernel yet".to_owned(),
+        Op::ConvTranspose(_) => "groups and dilation are not supported yet".to_owned(),
+        Op::Mul => "only a product of two computed tensors, one of which may be one pixel, is supported".to_owned(),
+        Op::Slice { .. } => "a part of a tensor cannot be read yet".to_owned(),
         Op::Add { .. } => "only a sum of two computed tensors of one shape is supported".to_owned(),
         Op::Concat { .. } => "only the channel axis can be joined".to_owned(),
-        Op::Reshape { .. } => "it would rearrange memory".to_owned(),
         _ => "there is no int8 kernel for it".to_owned(),
     }
 }
@@ -215,6 +256,8 @@ pub(super) fn shared_scales(graph: &Graph) -> Vec<ValueId> {
                 | Op::PixelUnshuffle { .. }
                 | Op::Upsample { .. }
                 | Op::Reshape { .. }
+                | Op::Transpose { .. }
+                | Op::MaxPool(_)
         );
         if moves {
             for id in &node.inputs {

@@ -18,29 +18,139 @@ pub(super) struct Layer {
 /// Largest magnitude of a bias in accumulator steps; weight scales are floored to keep it.
 const BIAS_LIMIT: f64 = (1u32 << 30) as f64;
 
-/// Quantises the layer `node` between tensors with these scales.
-///
-/// Per output channel c in f64 and in this order: `s_w = max|w| / 127`, floored so that no bias of any row exceeds
-/// 2^30 steps; `q_w = rne(w / s_w)`; `M_c = s_in * s_w / s_out`; `b_q = rne(b / (s_in * s_w)) - zp_in * sum(q_w)`.
+/// Quantises the layer `node` between tensors with these scales; an affine is a convolution of one pixel in as many groups
+/// as channels.
 pub(super) fn quantise_layer(graph: &Graph, node: &Node, input: Quant, output: Quant) -> Result<Layer, QuantizeError> {
     let fail = |message: String| QuantizeError::Layer { node: node.origin.clone(), message };
     let weight = graph.constant(node.inputs[1]).ok_or_else(|| {
         fail("its weights are computed, not constant; only constant weights have an int8 form".to_owned())
     })?;
     let w = weight.as_f32().ok_or_else(|| fail("its weights are not f32".to_owned()))?;
+    let channels = weight.dims[0];
+    let geometry = match &node.op {
+        Op::Conv(g) => *g,
+        Op::Affine => ConvGeometry { groups: channels, ..ConvGeometry::default() },
+        _ => ConvGeometry::default(),
+    };
+    let mut dims = weight.dims.clone();
+    if node.op == Op::Affine {
+        // A convolution of images, a layer of vectors: both have four axes here.
+        dims = vec![channels, 1, 1, 1];
+    }
+    let bias = bias(graph, node, channels)?;
+    let filters = quantise_filters(node, w, &bias, channels, input, output)?;
+    let sums: Vec<i64> =
+        filters.weights.chunks(w.len() / channels).map(|own| own.iter().map(|&q| i64::from(q)).sum()).collect();
+    let rows = bias.len() / channels;
+    let corrected: Vec<i64> =
+        filters.bias.iter().enumerate().map(|(i, b)| b - i64::from(input.zero_point) * sums[i % channels]).collect();
+    filters.check(node, &corrected)?;
+    Ok(Layer {
+        weights: Tensor::s8(&dims, filters.weights),
+        multipliers: Tensor::i32(&[channels], filters.multipliers),
+        bias: Tensor::i32(&[rows, channels], corrected.iter().map(|&b| b as i32).collect()),
+        left_shift: filters.left_shift,
+        geometry,
+        remark: filters.remark,
+    })
+}
+
+/// Quantises a transposed convolution; its bias stands for values without their zero point.
+pub(super) fn quantise_transposed(
+    graph: &Graph,
+    node: &Node,
+    input: Quant,
+    output: Quant,
+) -> Result<Layer, QuantizeError> {
+    let fail = |message: &str| QuantizeError::Layer { node: node.origin.clone(), message: message.to_owned() };
+    let weight = graph.constant(node.inputs[1]).ok_or_else(|| fail("its weights are computed, not constant"))?;
+    let w = weight.as_f32().ok_or_else(|| fail("its weights are not f32"))?;
+    let (&[inputs, channels, kh, kw], taps) = (&weight.dims[..], weight.dims[2..].iter().product::<usize>()) else {
+        return Err(fail("its weights have no image axes"));
+    };
+    // Output channels first, as the scales are theirs.
+    let turned: Vec<f32> =
+        (0..w.len()).map(|j| w[(j / taps % inputs * channels + j / (inputs * taps)) * taps + j % taps]).collect();
+    let bias = bias(graph, node, channels)?;
+    let filters = quantise_filters(node, &turned, &bias, channels, input, output)?;
+    // With the zero point inside, a sum grows by at most 128 steps a weight more.
+    let per = inputs * taps;
+    let largest: Vec<i64> = filters
+        .bias
+        .iter()
+        .enumerate()
+        .map(|(c, b)| {
+            b.abs() + 128 * filters.weights[c * per..(c + 1) * per].iter().map(|&q| i64::from(q).abs()).sum::<i64>()
+        })
+        .collect();
+    filters.check(node, &largest)?;
+    let back: Vec<i8> = (0..w.len())
+        .map(|j| filters.weights[(j / taps % channels * inputs + j / (channels * taps)) * taps + j % taps])
+        .collect();
+    Ok(Layer {
+        weights: Tensor::s8(&[inputs, channels, kh, kw], back),
+        multipliers: Tensor::i32(&[channels], filters.multipliers),
+        bias: Tensor::i32(&[channels], filters.bias.iter().map(|&b| b as i32).collect()),
+        left_shift: filters.left_shift,
+        geometry: ConvGeometry::default(),
+        remark: filters.remark,
+    })
+}
+
+fn bias(graph: &Graph, node: &Node, channels: usize) -> Result<Vec<f32>, QuantizeError> {
+    match node.inputs.get(2) {
+        Some(&id) => graph.constant(id).and_then(Tensor::as_f32).map(<[f32]>::to_vec).ok_or_else(|| {
+            QuantizeError::Layer { node: node.origin.clone(), message: "its bias is computed, not constant".to_owned() }
+        }),
+        None => Ok(vec![0.0; channels]),
+    }
+}
+
+/// Filters `[O, K]` with biases `[rows, O]`, not yet corrected for the input's zero point.
+struct Filters {
+    weights: Vec<i8>,
+    multipliers: Vec<i32>,
+    bias: Vec<i64>,
+    left_shift: u8,
+    remark: Option<String>,
+}
+
+impl Filters {
+    /// Checks that no sum outgrows the accumulator.
+    fn check(&self, node: &Node, bias: &[i64]) -> Result<(), QuantizeError> {
+        let bound = requant::accumulator_bound(self.left_shift);
+        let channels = self.multipliers.len();
+        let per = self.weights.len() / channels;
+        for (i, &b) in bias.iter().enumerate() {
+            let c = i % channels;
+            let weights: i64 = self.weights[c * per..(c + 1) * per].iter().map(|&q| i64::from(q).abs()).sum();
+            if b.abs() + 128 * weights >= bound {
+                let message = format!(
+                    "channel {c}: its sum can reach {} steps and {bound} can be carried; raise the output scale by calibrating with larger samples, or scale the layer down",
+                    b.abs() + 128 * weights
+                );
+                return Err(QuantizeError::Layer { node: node.origin.clone(), message });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Per output channel c in f64 and in this order: `s_w = max|w| / 127`, floored so that no bias of any row exceeds
+/// 2^30 steps; `q_w = rne(w / s_w)`; `M_c = s_in * s_w / s_out`; `b_q = rne(b / (s_in * s_w))`.
+fn quantise_filters(
+    node: &Node,
+    w: &[f32],
+    bias: &[f32],
+    channels: usize,
+    input: Quant,
+    output: Quant,
+) -> Result<Filters, QuantizeError> {
+    let fail = |message: String| QuantizeError::Layer { node: node.origin.clone(), message };
     if let Some(i) = w.iter().position(|x| !x.is_finite()) {
         return Err(fail(format!("weight {i} is not a finite number")));
     }
-    let channels = weight.dims[0];
     let per = w.len() / channels;
-    let bias: Vec<f32> = match node.inputs.get(2) {
-        Some(&id) => graph
-            .constant(id)
-            .and_then(Tensor::as_f32)
-            .ok_or_else(|| fail("its bias is computed, not constant".to_owned()))?
-            .to_vec(),
-        None => vec![0.0; channels],
-    };
     let rows = bias.len() / channels;
     let (s_in, s_out) = (f64::from(input.scale), f64::from(output.scale));
     let mut quantised = vec![0i8; w.len()];
@@ -56,41 +166,16 @@ pub(super) fn quantise_layer(graph: &Graph, node: &Node, input: Quant, output: Q
         if largest / 127.0 < floor && largest > 0.0 {
             remark = Some(format!("channel {c}: the weight scale was raised to keep its bias inside 2^30 steps"));
         }
-        let mut sum = 0i64;
         for (q, &x) in quantised[c * per..].iter_mut().zip(own) {
             *q = ties_even(f64::from(x) / s_w).clamp(-127.0, 127.0) as i8;
-            sum += i64::from(*q);
         }
         real[c] = s_in * s_w / s_out;
         for r in 0..rows {
-            let steps = ties_even(f64::from(bias[r * channels + c]) / (s_in * s_w));
-            bias_q[r * channels + c] = steps as i64 - i64::from(input.zero_point) * sum;
+            bias_q[r * channels + c] = ties_even(f64::from(bias[r * channels + c]) / (s_in * s_w)) as i64;
         }
     }
     let left_shift =
         requant::choose(&real).ok_or_else(|| fail("its output is too small for the scale of its input".to_owned()))?;
-    let bound = requant::accumulator_bound(left_shift);
-    for (i, &b) in bias_q.iter().enumerate() {
-        let c = i % channels;
-        let weights: i64 = quantised[c * per..(c + 1) * per].iter().map(|&q| i64::from(q).abs()).sum();
-        if b.abs() + 128 * weights >= bound {
-            return Err(fail(format!(
-                "channel {c}: its sum can reach {} steps and {bound} can be carried; raise the output scale by calibrating with larger samples, or scale the layer down",
-                b.abs() + 128 * weights
-            )));
-        }
-    }
     let multipliers = real.iter().map(|&m| requant::multiplier(m, left_shift)).collect();
-    let geometry = match &node.op {
-        Op::Conv(g) => *g,
-        _ => ConvGeometry::default(),
-    };
-    Ok(Layer {
-        weights: Tensor::s8(&weight.dims, quantised),
-        multipliers: Tensor::i32(&[channels], multipliers),
-        bias: Tensor::i32(&[rows, channels], bias_q.iter().map(|&b| b as i32).collect()),
-        left_shift,
-        geometry,
-        remark,
-    })
+    Ok(Filters { weights: quantised, multipliers, bias: bias_q, left_shift, remark })
 }

@@ -5,6 +5,7 @@
 //! from running the f32 graph on the noise and the time of deployment ([`Calibration`]).
 
 mod fuse;
+mod kernels;
 mod layer;
 mod range;
 mod samples;
@@ -117,15 +118,20 @@ impl Scales {
             progress(i + 1, n);
         }
         let noise = graph.meta("noise");
+        let right: Vec<ValueId> = fuse::symmetric(graph).into_iter().map(|id| shared[id.0 as usize]).collect();
+        let shares: Vec<ValueId> =
+            graph.nodes.iter().filter(|n| matches!(n.op, Op::Softmax { .. })).map(|n| n.output).collect();
         let mut tensors = HashMap::new();
         for (i, value) in graph.values.iter().enumerate() {
             let id = ValueId(i as u32);
             let root = shared[i];
             let Some(observer) = observers.get(&root) else { continue };
             let before_table = groups.iter().find_map(|g| g.function_of(graph, id));
-            let symmetric = noise == Some(graph.value(root).name.as_str());
+            let symmetric = noise == Some(graph.value(root).name.as_str()) || right.contains(&root);
             let quant = match fuse::clip_range(graph, groups, id) {
-                Some((lo, hi)) => range::exact(lo, hi),
+                _ if shares.contains(&root) => Some(SOFTMAX),
+                Some((lo, hi)) if !right.contains(&root) => range::exact(lo, hi),
+                Some(_) => choose_range(observer, None, true),
                 None => choose_range(observer, before_table.as_deref(), symmetric),
             };
             let quant = quant.ok_or_else(|| QuantizeError::Layer {
@@ -137,6 +143,9 @@ impl Scales {
         Ok(Scales { tensors })
     }
 }
+
+/// The quantisation of a softmax's result.
+const SOFTMAX: Quant = Quant { scale: 1.0 / 256.0, zero_point: -128 };
 
 struct Emitter<'g> {
     graph: &'g Graph,
@@ -203,6 +212,9 @@ impl<'g> Emitter<'g> {
             }
             None => None,
         };
+        if let Some(position) = group.other {
+            return self.other(group, position, table);
+        }
         match (group.conv, group.add, table) {
             (Some(conv), _, table) => self.layer(group, &graph.nodes[conv], table),
             (None, Some(add), table) => self.plain_sum(group, &graph.nodes[add], table),

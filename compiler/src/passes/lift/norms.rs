@@ -120,10 +120,16 @@ pub(super) fn regrouped(graph: &mut Graph, cx: &Context, i: usize) -> Rewrite {
     };
     let last = cut.len() - 1;
     let per_group = kind == NormKind::Group && groups == cut[1];
-    let over_rest = kind == NormKind::Layer && axis == 2 && last == 2 && groups == 1 && own.is_none();
+    let uniform = |v: &[f32]| v.iter().all(|x| x.to_bits() == v[0].to_bits());
+    let even = own.as_ref().is_none_or(|(g, b)| uniform(g) && uniform(b));
+    let over_rest = kind == NormKind::Layer && axis == 2 && last == 2 && groups == 1 && even;
     if dims.len() > 2 && (per_group || over_rest) && dims[1] % cut[1] == 0 {
         let (groups, run) = (cut[1], dims[1] / cut[1]);
-        let (mut gamma, mut beta) = own.unwrap_or((vec![1.0; groups], vec![0.0; groups]));
+        let (mut gamma, mut beta) = match own {
+            Some(own) if per_group => own,
+            Some((gamma, beta)) => (vec![gamma[0]; groups], vec![beta[0]; groups]),
+            None => (vec![1.0; groups], vec![0.0; groups]),
+        };
         if let Some((scale, shift)) = &factors {
             for g in 0..groups {
                 (gamma[g], beta[g]) = (gamma[g] * scale[g], beta[g] * scale[g] + shift[g]);
