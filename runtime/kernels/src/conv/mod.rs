@@ -76,9 +76,14 @@ pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Conv<'_>, row: usize) {
                 arm_dsp::run(arena, step, bias_row(&step.epilogue, row));
             }
             #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
-            MVE_PANELS | MVE_DEPTHWISE => {
+            MVE_PANELS => {
                 assert!(layer::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
                 arm_mve::run(arena, step, bias_row(&step.epilogue, row));
+            }
+            #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+            MVE_DEPTHWISE => {
+                assert!(layer::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
+                arm_mve::run_depthwise(arena, step, bias_row(&step.epilogue, row));
             }
             Packing::Panels(_) | Packing::Depthwise { .. } | Packing::DspPairs | Packing::DspDepthwise => {
                 not_here(step.packing)

@@ -22,7 +22,7 @@ use super::layer::Layer;
 use crate::plan::{ARM_MVE_PIXELS, Conv, ConvTranspose, Epilogue, Slot};
 use epilogue::Finish;
 
-/// Runs a convolution in one of the packings above; `bias` is the first word of a row of the bank.
+/// Runs a convolution packed in panels; `bias` is the first word of a row of the bank.
 ///
 /// # Safety
 /// `arena` must be valid for reads and writes of a number of bytes for which `step.fits(bytes)` holds, the constants be
@@ -30,7 +30,7 @@ use epilogue::Finish;
 #[inline(never)]
 pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
     let (input, output) = (&step.input, &step.output);
-    if output.pixels() == 1 && step.kernel == [1, 1] && step.pad == [0, 0] && !step.packing.is_depthwise() {
+    if output.pixels() == 1 && step.kernel == [1, 1] && step.pad == [0, 0] {
         let constants = [step.weights.as_ptr(), bias];
         let window = arena.wrapping_add(input.offset as usize);
         let place = Place::of(arena, output, &step.epilogue, 0);
@@ -40,15 +40,18 @@ pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
         }
         return;
     }
-    let layer = Layer::of(arena, step, bias);
     // SAFETY: the same condition.
-    unsafe {
-        if step.packing.is_depthwise() {
-            depthwise::run(arena, &layer);
-        } else {
-            run_panels(arena, &layer);
-        }
-    }
+    unsafe { run_panels(arena, &Layer::of(arena, step, bias)) }
+}
+
+/// Runs a depthwise convolution, as [`run`]. A function of its own, so that firmware has only what its models need.
+///
+/// # Safety
+/// As [`run`].
+#[inline(never)]
+pub unsafe fn run_depthwise(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
+    // SAFETY: the same condition.
+    unsafe { depthwise::run(arena, &Layer::of(arena, step, bias)) }
 }
 
 /// Runs a transposed convolution packed in panels; `bias` is the part of the row for the first phase.
