@@ -43,13 +43,16 @@ LABEL_DROPOUT = 0.1
 
 @dataclass(frozen=True)
 class LatentPlan:
-    autoencoder: Schedule = Schedule(steps=500, lr=2e-3, warmup=40, ema=0.99, seed=21)
-    teacher: Schedule = Schedule(steps=600, lr=2e-3, warmup=60, ema=0.995, seed=22)
-    pairs: PairConfig = PairConfig(count=4000, steps=10, seed=23)
+    """Lengths of a first rehearsal on a busy core: a finished model, not yet a good one."""
+
+    encoded: int = 20_000
+    autoencoder: Schedule = Schedule(steps=300, lr=2e-3, warmup=30, ema=0.98, seed=21)
+    teacher: Schedule = Schedule(steps=300, lr=2e-3, warmup=40, ema=0.99, seed=22)
+    pairs: PairConfig = PairConfig(count=3000, steps=8, seed=23)
     guidance: float = 1.75
-    reflow: Schedule = Schedule(steps=200, lr=2e-3, warmup=30, floor=0.2, ema=0.99, seed=24)
-    distill: Schedule = Schedule(steps=500, lr=1.5e-3, warmup=30, floor=0.05, ema=0.995, seed=25)
-    settle: Schedule = Schedule(steps=80, lr=3e-4, warmup=20, floor=0.01, ema=0.99, seed=26)
+    reflow: Schedule = Schedule(steps=120, lr=2e-3, warmup=20, floor=0.2, ema=0.98, seed=24)
+    distill: Schedule = Schedule(steps=300, lr=1.5e-3, warmup=20, floor=0.05, ema=0.99, seed=25)
+    settle: Schedule = Schedule(steps=50, lr=3e-4, warmup=20, floor=0.01, ema=0.99, seed=26)
 
 
 LATENT_SMOKE = LatentPlan(
@@ -116,7 +119,7 @@ def autoencode(folder: Path, images: Tensor, pixels: Distance, plan: LatentPlan)
 
 
 def teach(folder: Path, model: Autoencoder, images: Tensor, labels: Tensor, plan: LatentPlan) -> TransformerFlow:
-    return fit_teacher(folder / "teacher.pt", model.encode(images), labels, plan.teacher)
+    return fit_teacher(folder / "teacher.pt", model.encode(images[: plan.encoded]), labels, plan.teacher)
 
 
 def student(
