@@ -139,18 +139,15 @@ impl Built {
     }
 }
 
-/// Lints the firmware workspace, where the toolchain that builds it has the linter.
-pub fn lint() -> Outcome {
-    let board = match SELFTEST.board() {
-        Ok(board) => board,
-        Err(why) => return Outcome::Failed(why),
-    };
+/// Lints the firmware workspace for a board, where the toolchain that builds it has the linter.
+pub fn lint(board: &Board) -> Outcome {
     let target = board.target;
     let Some(rust @ ArmRust::Library) = arm_rust::find(target) else {
         return Outcome::NotRun(format!("no toolchain with both clippy and a library for {target}"));
     };
     let mut command = rust.call(&cargo::root().join("boards"), target, board.cpu);
-    command.args(["clippy", "--release", "--workspace", "--target", target, "--", "-D", "warnings"]);
+    command.args(["clippy", "--release", "--workspace", "--target", target]);
+    command.args(["--no-default-features", "--features", board.name, "--", "-D", "warnings"]);
     cargo::run(&mut command).map(|()| String::new()).into()
 }
 

@@ -29,6 +29,7 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
   demo [--install]          draw pictures on this host and on an emulated Cortex-M4F, and compare
   test [--install] [--all]  run the tests; --all adds the long ones
+  firmware [--all]          run the tests on emulated boards only; --all adds the slower boards
   board [NAME] [--bin BIN]  build one board's firmware, run it and report on it
   bench-mcu [--install]     count instructions of layers and models on emulated microcontrollers
   peers [--install] [NET]   time flowlet and other runtimes side by side on this host
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["demo"] if !all => demo::command(install),
         ["test"] => test::command(install, all),
+        ["firmware"] => test::firmware(install, all),
         ["bench-mcu"] if !all => bench_mcu::command(install),
         ["setup"] if !all => setup::command(install),
         ["peers", rest @ ..] if !all => peers::command(install, rest),

@@ -46,42 +46,64 @@ pub fn command(install: bool, all: bool) -> ExitCode {
     for target in ALSO_BUILT {
         rows.run(&format!("builds for {target}"), || runtime_builds(target));
     }
-    rows.run("firmware clippy", || if has("clippy") { boards::lint() } else { no_component("clippy") });
-    let mut executed = Executed::default();
-    for board in BOARDS {
-        let core = board.core.to_lowercase();
-        let mut row = |name: &str, work: &mut dyn FnMut() -> Result<String, String>| {
-            rows.run(&format!("{core}: {name}"), || match all || QUICK.contains(&board.name) {
-                true => on_board(&missing, work),
-                false => Outcome::NotRun("only with --all".to_owned()),
-            });
-        };
-        row("the measuring itself", &mut || selftest::check(board));
-        row("conformance", &mut || executed.on_board(board));
-        row(FASHION_TINY.bin, &mut || run_firmware(FASHION_TINY.on(board)));
-        if board.name == FASHION.board {
-            row(FASHION.bin, &mut || run_firmware(FASHION));
-        }
-    }
+    let executed = firmware_rows(&mut rows, &missing, all);
     if all {
         let words = ["test", "--release", "--workspace", "--", "--ignored"];
         rows.run("long host tests", || host_tests(&mut tally, &words));
     } else {
         rows.run("long host tests", || Outcome::NotRun("only with --all".to_owned()));
     }
-    let required = std::env::var(REQUIRE).unwrap_or_default();
-    for name in required.split(',').filter(|name| !name.is_empty()) {
-        if !rows.require(name) && !executed.has(name) {
-            rows.run(name, || {
-                Outcome::Failed(format!("{REQUIRE} names it, and neither a row nor a kernel has the name"))
-            });
-        }
-    }
+    require(&mut rows, &executed);
     rows.print();
     executed.print();
     let (failed, not_run) = rows.failed_and_not_run();
     println!("\n{} passed, {} failed, {not_run} skipped", tally.passed + rows.passed(), tally.failed + failed);
     if rows.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the tier of the emulated boards alone.
+pub fn firmware(install: bool, all: bool) -> ExitCode {
+    let missing = setup::ensure(Need::BOARD, install);
+    let mut rows = Rows::default();
+    let executed = firmware_rows(&mut rows, &missing, all);
+    require(&mut rows, &executed);
+    rows.print();
+    executed.print();
+    if rows.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Every program on every board, as far as `all` allows.
+fn firmware_rows(rows: &mut Rows, missing: &[Need], all: bool) -> Executed {
+    let mut executed = Executed::default();
+    for board in BOARDS {
+        let core = board.core.to_lowercase();
+        let mut row = |name: &str, work: &mut dyn FnMut() -> Outcome| {
+            rows.run(&format!("{core}: {name}"), || match all || QUICK.contains(&board.name) {
+                true => work(),
+                false => Outcome::NotRun("only with --all".to_owned()),
+            });
+        };
+        row("firmware clippy", &mut || if has("clippy") { boards::lint(board) } else { no_component("clippy") });
+        row("the measuring itself", &mut || on_board(missing, || selftest::check(board)));
+        row("conformance", &mut || on_board(missing, || executed.on_board(board)));
+        row(FASHION_TINY.bin, &mut || on_board(missing, || run_firmware(FASHION_TINY.on(board))));
+        if board.name == FASHION.board {
+            row(FASHION.bin, &mut || on_board(missing, || run_firmware(FASHION)));
+        }
+    }
+    executed
+}
+
+/// Turns into failures what [`REQUIRE`] names and did not run.
+fn require(rows: &mut Rows, executed: &Executed) {
+    let required = std::env::var(REQUIRE).unwrap_or_default();
+    for name in required.split(',').filter(|name| !name.is_empty()) {
+        if !rows.require(name) && !executed.has(name) {
+            rows.run(name, || {
+                Outcome::Failed(format!("{REQUIRE} names it, and no row and no kernel that ran has the name"))
+            });
+        }
+    }
 }
 
 /// Builds the device side for a core, where the toolchain has its library.

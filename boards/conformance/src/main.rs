@@ -19,7 +19,7 @@ fn main() -> ! {
         kernels += 1;
         tell(row);
     });
-    Line::new("conformance").number("kernels", kernels).number("mismatches", mismatches).end();
+    Line::new("conformance").number("kernels", kernels).number("cases", CASES).number("mismatches", mismatches).end();
     exit(0)
 }
 

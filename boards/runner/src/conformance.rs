@@ -31,8 +31,8 @@ impl fmt::Display for Kernel {
 /// Runs the conformance firmware and returns its kernels.
 ///
 /// # Errors
-/// When the emulator cannot be started or ends badly, a line is malformed, or the closing line never came or counts
-/// other kernels or mismatches.
+/// When the emulator cannot be started or ends badly, a line is malformed, the closing line never came or counts other
+/// kernels or mismatches, or a kernel ran fewer cases than that line says.
 pub fn run(what: &Launch<'_>) -> Result<Vec<Kernel>, Error> {
     let output = launch(what)?;
     if output.code != Some(0) {
@@ -52,15 +52,19 @@ fn collect(text: &str) -> Result<Vec<Kernel>, Error> {
             Some("kernel") => kernels.push(kernel(&Line::parse(line).map_err(refused)?).map_err(refused)?),
             Some("conformance") => {
                 let line = Line::parse(line).map_err(refused)?;
-                closing = Some([line.number("kernels").map_err(refused)?, line.number("mismatches").map_err(refused)?]);
+                let number = |key| line.number(key).map_err(refused);
+                closing = Some(([number("kernels")?, number("mismatches")?], number("cases")?));
             }
             _ => {}
         }
     }
     let found = [kernels.len() as u64, kernels.iter().map(|kernel| kernel.mismatches).sum()];
     match closing {
-        Some(said) if said == found => Ok(kernels),
-        Some([said, wrong]) => {
+        Some((said, cases)) if said == found => match kernels.iter().find(|kernel| kernel.cases != cases) {
+            Some(kernel) => Err(Error::new(format!("not {cases} cases: {kernel}"))),
+            None => Ok(kernels),
+        },
+        Some(([said, wrong], _)) => {
             Err(Error::new(format!("it says {said} kernels and {wrong} mismatches, its lines {found:?}")))
         }
         None => Err(Error::new("its closing line never came")),
@@ -91,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_whole_run() {
-        let kernels = collect(&format!("{KERNEL}hello\nconformance kernels=1 mismatches=1\n")).unwrap();
+        let kernels = collect(&format!("{KERNEL}hello\nconformance kernels=1 cases=5 mismatches=1\n")).unwrap();
         assert_eq!(kernels[0].packing, "panels 2x16 by row");
         assert_eq!((kernels[0].cases, kernels[0].mismatches), (5, 1));
     }
