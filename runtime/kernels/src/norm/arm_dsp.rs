@@ -1,19 +1,26 @@
-//! Norms on Cortex-M cores with the DSP extension: sums of four values by SMLAD, then the slopes and intercepts of up to
-//! 64 channels, then four channels of a pixel at a time.
+//! Norms on Cortex-M cores with the DSP extension: sums of four values by SMLAD, then four channels at a time down all
+//! their pixels, their slopes and intercepts in registers.
 
-use super::{POINT, Statistics, apply};
+use core::array::from_fn;
+
+use super::{POINT, Statistics};
 use crate::bytes::i32_at;
 use crate::dsp::{even, finish, load, mac_pair, middle, odd, pair, shift_saturate, store};
 use crate::plan::{Norm, NormKind};
-
-/// Channels whose lines are kept together.
-const CHANNELS: usize = 64;
 
 /// What a channel does to a value: `sat8((q * slope + intercept) >> 16)`, the rounding inside the intercept.
 #[derive(Clone, Copy)]
 struct Line {
     slope: i32,
     intercept: i32,
+}
+
+impl Line {
+    /// The normalised value, as a word.
+    #[inline(always)]
+    fn at(self, q: i8) -> u32 {
+        shift_saturate((q as i32).wrapping_mul(self.slope).wrapping_add(self.intercept) as u32)
+    }
 }
 
 /// A range of pixels and a range of channels.
@@ -32,13 +39,12 @@ struct Part {
 #[inline(never)]
 pub unsafe fn run(arena: *mut i8, step: &Norm<'_>) {
     let (pixels, channels) = (step.input.pixels(), step.input.channels as usize);
-    let mut lines = [Line { slope: 0, intercept: 0 }; CHANNELS];
     // SAFETY: the ranges are inside the tensor, which is the callee's condition.
     unsafe {
         match step.kind {
             NormKind::Layer | NormKind::Rms => {
                 for pixel in 0..pixels {
-                    normalise(arena, step, &mut lines, Part { pixel, pixels: 1, channel: 0, channels });
+                    normalise(arena, step, Part { pixel, pixels: 1, channel: 0, channels });
                 }
             }
             NormKind::Group { groups } => {
@@ -46,7 +52,7 @@ pub unsafe fn run(arena: *mut i8, step: &Norm<'_>) {
                 let size = channels.checked_div(groups as usize).unwrap_or(channels);
                 for group in 0..groups as usize {
                     let part = Part { pixel: 0, pixels, channel: group * size, channels: size };
-                    normalise(arena, step, &mut lines, part);
+                    normalise(arena, step, part);
                 }
             }
         }
@@ -58,30 +64,28 @@ pub unsafe fn run(arena: *mut i8, step: &Norm<'_>) {
 /// # Safety
 /// As [`run`], with the part inside the tensor and not empty.
 #[inline(always)]
-unsafe fn normalise(arena: *mut i8, step: &Norm<'_>, lines: &mut [Line; CHANNELS], part: Part) {
+unsafe fn normalise(arena: *mut i8, step: &Norm<'_>, part: Part) {
     // SAFETY: the caller's bound. Every value is read for the statistics before the first is written, and again before
     // its own place is.
     unsafe {
         let (sum, squares) = sums(arena, step, &part);
         let statistics = Statistics::of(step, part.pixels * part.channels, sum, squares);
-        let mut done = 0;
-        while done < part.channels {
-            let channels = (part.channels - done).min(CHANNELS);
-            let part = Part { channel: part.channel + done, channels, ..part };
-            for (i, line) in lines.iter_mut().enumerate().take(channels) {
-                let channel = part.channel + i;
-                let slope = statistics.slope(i32_at(step.gain.as_ptr(), channel), step.gain_shift);
-                let intercept = statistics.intercept(slope, i32_at(step.offset.as_ptr(), channel));
-                *line = Line { slope, intercept: intercept + (1 << (POINT - 1)) };
-            }
-            if step.table.is_some() {
-                apply_lines::<true>(arena, step, lines, &part);
-            } else {
-                apply_lines::<false>(arena, step, lines, &part);
-            }
-            done += channels;
+        if step.table.is_some() {
+            apply_lines::<true>(arena, step, &statistics, &part);
+        } else {
+            apply_lines::<false>(arena, step, &statistics, &part);
         }
     }
+}
+
+/// # Safety
+/// As [`run`], with the channel inside the tensor.
+#[inline(always)]
+unsafe fn line(step: &Norm<'_>, statistics: &Statistics, channel: usize) -> Line {
+    // SAFETY: the constants hold a word for each channel.
+    let (gain, offset) = unsafe { (i32_at(step.gain.as_ptr(), channel), i32_at(step.offset.as_ptr(), channel)) };
+    let slope = statistics.slope(gain, step.gain_shift);
+    Line { slope, intercept: statistics.intercept(slope, offset) + (1 << (POINT - 1)) }
 }
 
 /// Sum and sum of squares.
@@ -120,36 +124,37 @@ unsafe fn sums(arena: *const i8, step: &Norm<'_>, part: &Part) -> (i32, u64) {
 /// Writes the normalised values.
 ///
 /// # Safety
-/// As [`normalise`], with a line for each channel; `TABLE` says whether there is one.
-#[inline(always)]
-unsafe fn apply_lines<const TABLE: bool>(arena: *mut i8, step: &Norm<'_>, lines: &[Line; CHANNELS], part: &Part) {
+/// As [`normalise`]; `TABLE` says whether there is one.
+#[inline(never)]
+unsafe fn apply_lines<const TABLE: bool>(arena: *mut i8, step: &Norm<'_>, statistics: &Statistics, part: &Part) {
     let middle = middle(step.table);
-    let place =
-        |offset: u32, pitch: u16| arena.wrapping_add(offset as usize + part.pixel * pitch as usize + part.channel);
-    let mut input = place(step.input.offset, step.input.pitch).cast_const();
-    let mut out = place(step.output.offset, step.output.pitch);
-    let words = part.channels / 4;
-    for _ in 0..part.pixels {
-        for (i, lines) in lines.chunks_exact(4).enumerate().take(words) {
-            // SAFETY: the caller's bound; saturated values are s8.
-            unsafe {
-                let word = load(input.add(4 * i));
+    let (in_pitch, out_pitch) = (step.input.pitch as usize, step.output.pitch as usize);
+    let input = arena.wrapping_add(step.input.offset as usize + part.pixel * in_pitch).cast_const();
+    let out = arena.wrapping_add(step.output.offset as usize + part.pixel * out_pitch);
+    let end = part.channel + part.channels;
+    let mut channel = part.channel;
+    // SAFETY: the caller's bound; saturated values are s8.
+    unsafe {
+        while channel + 4 <= end {
+            let lines = from_fn::<_, 4, _>(|i| line(step, statistics, channel + i));
+            let (mut input, mut out) = (input.wrapping_add(channel), out.wrapping_add(channel));
+            for _ in 0..part.pixels {
+                let word = load(input);
                 let bytes = [word as i8, (word >> 8) as i8, (word >> 16) as i8, (word >> 24) as i8];
-                let mut values = [0; 4];
-                for ((value, q), line) in values.iter_mut().zip(bytes).zip(lines) {
-                    *value = shift_saturate((q as i32).wrapping_mul(line.slope).wrapping_add(line.intercept) as u32);
-                }
-                store(out.add(4 * i), finish::<TABLE>(values, middle));
+                store(out, finish::<TABLE>(from_fn(|i| lines[i].at(bytes[i])), middle));
+                (input, out) = (input.wrapping_add(in_pitch), out.wrapping_add(out_pitch));
             }
+            channel += 4;
         }
-        for (i, line) in lines.iter().enumerate().take(part.channels).skip(4 * words) {
-            // SAFETY: the caller's bound; a normalised value is s8.
-            unsafe {
-                let q = apply(input.add(i).read(), line.slope, line.intercept - (1 << (POINT - 1)));
-                out.add(i).write(if TABLE { middle.wrapping_offset(q as isize).read() as i8 } else { q });
+        while channel < end {
+            let line = line(step, statistics, channel);
+            let (mut input, mut out) = (input.wrapping_add(channel), out.wrapping_add(channel));
+            for _ in 0..part.pixels {
+                let q = line.at(input.read());
+                out.write(if TABLE { middle.wrapping_offset(q as i32 as isize).read() } else { q as u8 } as i8);
+                (input, out) = (input.wrapping_add(in_pitch), out.wrapping_add(out_pitch));
             }
+            channel += 1;
         }
-        input = input.wrapping_add(step.input.pitch as usize);
-        out = out.wrapping_add(step.output.pitch as usize);
     }
 }

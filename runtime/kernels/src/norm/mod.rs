@@ -101,7 +101,7 @@ impl Statistics {
     pub const fn slope(&self, gain: i32, gain_shift: u8) -> i32 {
         // |product| < 2^61, since a mantissa has 30 bits. So beyond either end of the range of shifts nothing changes:
         // 62 or more gives 0, and less than 1 saturates unless the gain is zero.
-        let product = gain as i64 * self.mantissa as i64;
+        let product = gain as i64 * self.mantissa as i32 as i64;
         let down = clamp_i32(gain_shift as i32 + 30 - self.exponent - POINT as i32, 1, 62) as u32;
         clamp(product.wrapping_add(1i64.wrapping_shl(down - 1)).wrapping_shr(down), MAX_SLOPE) as i32
     }
@@ -151,34 +151,52 @@ const fn clamp_i32(x: i32, low: i32, high: i32) -> i32 {
     }
 }
 
-/// `floor(sqrt(x))` by digits: 32 rounds whatever the data.
+/// `floor(sqrt(x))` for `x` with one of the two highest bits set: the high half by digits, 16 rounds, the low half by
+/// one division (Zimmermann, Karatsuba square root, 1999). The same steps whatever the data.
 const fn square_root(x: u64) -> u32 {
-    let (mut root, mut rest) = (0u64, 0u64);
+    let high = (x >> 32) as u32;
+    let (mut root, mut rest) = (0u32, 0u32);
     let mut i = 0;
-    while i < 32 {
-        rest = (rest << 2) | (x >> (62 - 2 * i)) & 3;
+    while i < 16 {
+        rest = (rest << 2) | (high >> (30 - 2 * i)) & 3;
         let trial = (root << 2) | 1;
-        let take = (rest >= trial) as u64;
+        let take = (rest >= trial) as u32;
         rest -= trial & take.wrapping_neg();
         root = (root << 1) | take;
         i += 1;
     }
-    root as u32
+    // The highest bit is set already; said again, it leaves no check of the divisor in firmware.
+    let root = root | 1 << 15;
+    let low = ((rest << 15) | (x as u32 >> 17)) / root;
+    // At most one too large.
+    let near = ((root as u64) << 16) + low as u64;
+    let near = if near > u32::MAX as u64 { u32::MAX as u64 } else { near };
+    (near - (near * near > x) as u64) as u32
 }
 
-/// `floor(2^62 / x)`, at most `2^31 - 1`, for `x` of 32 bits with the highest set: 32 rounds whatever the data.
+/// `floor(2^62 / x)`, at most `2^31 - 1`, for `x` with the highest bit set: two digits of 16 bits, each estimated by the
+/// divisor's high half and at most two too large (Knuth, TAOCP 4.3.1, algorithm D). The same steps whatever the data.
 const fn reciprocal(x: u32) -> u32 {
-    let (mut rest, mut quotient) = (1u64 << 31, 0u32);
+    let divisor = x >> 16 | 1 << 15;
+    let (mut rest, mut quotient) = (1u32 << 30, 0u32);
     let mut i = 0;
-    // The digit before the first is 1 only for x = 2^31, where the others make the largest quotient.
-    while i < 31 {
-        rest <<= 1;
-        let take = (rest >= x as u64) as u64;
-        rest -= x as u64 & take.wrapping_neg();
-        quotient = (quotient << 1) | take as u32;
+    while i < 2 {
+        let estimate = rest / divisor;
+        let mut digit = if estimate > 0xffff { 0xffff } else { estimate };
+        let mut left = ((rest as u64) << 16).wrapping_sub(digit as u64 * x as u64) as i64;
+        let mut j = 0;
+        while j < 2 {
+            let over = left >> 63;
+            digit = digit.wrapping_add(over as u32);
+            left += x as i64 & over;
+            j += 1;
+        }
+        quotient = (quotient << 16) | digit;
+        rest = left as u32;
         i += 1;
     }
-    quotient
+    // Only the quotient of 2^31 is larger.
+    if quotient > i32::MAX as u32 { i32::MAX as u32 } else { quotient }
 }
 
 /// Offline: the constants of a norm with real `gamma`, `beta`, `eps`: gains with a common binary point, offsets, and
