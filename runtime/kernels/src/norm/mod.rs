@@ -273,3 +273,33 @@ pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Norm<'_>) {
     // SAFETY: the assertion is the callee's condition.
     unsafe { kernel::run(arena.cast(), step) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers with the highest bit set: at both ends, around halves of 16 bits, and spread over the range.
+    fn words() -> impl Iterator<Item = u32> {
+        let near = [1 << 31, u32::MAX, 0xffff_0000, 0x8000_8000, 0x8001_0000, 0xc000_0000];
+        let near = near.into_iter().flat_map(|x: u32| (0..2000).map(move |d| x.wrapping_sub(1000).wrapping_add(d)));
+        near.chain((0..200_000u32).map(|i| i.wrapping_mul(2_654_435_761))).map(|x| x | 1 << 31)
+    }
+
+    #[test]
+    fn roots_are_rounded_down() {
+        for root in words().map(u64::from) {
+            let squares = [root * root, root * root - 1, root * root + root, root.wrapping_mul(0x9e37_79b9_7f4a_7c15)];
+            for x in squares.map(|x| x | 1 << 62) {
+                let found = u128::from(square_root(x));
+                assert!(found * found <= x.into() && (found + 1) * (found + 1) > x.into(), "{x:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn reciprocals_are_rounded_down() {
+        for x in words() {
+            assert_eq!(u64::from(reciprocal(x)), ((1u64 << 62) / u64::from(x)).min((1 << 31) - 1), "{x:#x}");
+        }
+    }
+}
