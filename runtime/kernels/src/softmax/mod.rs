@@ -77,8 +77,7 @@ pub fn isa() -> Isa {
 /// Runs the step; the output may be the same place as the operand.
 ///
 /// # Panics
-/// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes, or the kernel is the one for MVE and
-/// the table is not aligned to two bytes, as tables of a lowered model are.
+/// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes.
 #[inline(always)]
 pub fn run(arena: &mut [i8], step: &Softmax<'_>) {
     // SAFETY: the slice is exclusive.
@@ -93,13 +92,17 @@ pub fn run(arena: &mut [i8], step: &Softmax<'_>) {
 #[inline(always)]
 pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Softmax<'_>) {
     assert!(step.fits(arena.len()), "the softmax does not fit the arena");
-    let is_aligned = step.table.as_ptr().addr().is_multiple_of(2);
-    assert!(is_aligned || !is_available(Isa::ArmMve), "the table is not aligned");
+    // The vector kernel gathers whole entries of the table. A lowered model's tables are aligned.
+    #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
+    if !step.table.as_ptr().addr().is_multiple_of(2) {
+        // SAFETY: the assertion is the callee's condition.
+        return unsafe { scalar::run(arena.cast(), step) };
+    }
     #[cfg(all(feature = "std", target_arch = "x86_64"))]
     if is_available(Isa::Avx2) {
-        // SAFETY: the assertions are the callee's condition, and the processor was asked.
+        // SAFETY: the assertion is the callee's condition, and the processor was asked.
         return unsafe { avx2::run(arena.cast(), step) };
     }
-    // SAFETY: the assertions are the callee's condition.
+    // SAFETY: the assertion is the callee's condition.
     unsafe { kernel::run(arena.cast(), step) }
 }
