@@ -7,6 +7,7 @@
 //! - [`peers`]: other runtimes beside flowlet, in one interleaved run.
 //! - [`setup`]: what all of that needs from the system, and how to get it.
 
+mod aarch64;
 mod arm_rust;
 mod bench_mcu;
 mod boards;

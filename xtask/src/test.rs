@@ -8,7 +8,7 @@ use crate::boards::{self, FASHION, FASHION_TINY, Firmware};
 use crate::conformance::Executed;
 use crate::rows::{Outcome, Rows};
 use crate::setup::{self, Need};
-use crate::{cargo, host, selftest};
+use crate::{aarch64, cargo, host, selftest};
 
 /// Names, in rows and separated by commas, what must run and not only not fail: what CI sets.
 const REQUIRE: &str = "REQUIRE_ISA";
@@ -46,6 +46,7 @@ pub fn command(install: bool, all: bool) -> ExitCode {
     for target in ALSO_BUILT {
         rows.run(&format!("builds for {target}"), || runtime_builds(target));
     }
+    aarch64::conformance(&mut rows);
     let executed = firmware_rows(&mut rows, &missing, all);
     if all {
         let words = ["test", "--release", "--workspace", "--", "--ignored"];
