@@ -8,10 +8,10 @@ use core::arch::naked_asm;
 use core::mem::offset_of;
 use core::ptr::null;
 
-use super::Layer;
 use crate::bytes::i32_at;
 use crate::conv::epilogue::finish;
 use crate::conv::geometry::Window;
+use crate::conv::layer::Layer;
 
 /// Channels computed together.
 const BLOCK: usize = 4;
@@ -41,7 +41,7 @@ struct Pixel {
 /// Runs a layer packed as [`crate::plan::Packing::DspDepthwise`].
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`run_layer`](super::run_layer).
 #[inline(always)]
 pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     let geometry = &layer.geometry;
@@ -117,7 +117,7 @@ fn padding(layer: &Layer<'_>) -> *mut i8 {
 /// Lists the places of a window, `distance` bytes before where they are.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`run_layer`](super::run_layer).
 #[inline(never)]
 unsafe fn list(arena: *mut i8, layer: &Layer<'_>, window: &Window, distance: usize) {
     let (geometry, input) = (&layer.geometry, layer.input);
@@ -139,7 +139,7 @@ unsafe fn list(arena: *mut i8, layer: &Layer<'_>, window: &Window, distance: usi
 /// The accumulator of one channel that lies `at` bytes from the listed places.
 ///
 /// # Safety
-/// As [`Layer::run`], with the places of the pixel's window listed.
+/// As [`run_layer`](super::run_layer), with the places of the pixel's window listed.
 unsafe fn accumulate(layer: &Layer<'_>, places: *const *const i8, at: usize, channel: usize) -> i32 {
     let taps = (layer.geometry.kernel[0] * layer.geometry.kernel[1]) as usize;
     // SAFETY: the channel is inside every place and every constant.

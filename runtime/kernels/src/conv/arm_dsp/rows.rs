@@ -5,9 +5,9 @@ use core::arch::naked_asm;
 use core::mem::offset_of;
 use core::ptr::null;
 
-use super::Layer;
 use super::widen::Gather;
 use crate::conv::epilogue::finish;
+use crate::conv::layer::Layer;
 
 /// Most channels of a panel.
 const MOST: usize = 5;
@@ -42,13 +42,13 @@ struct Row {
 /// Runs a layer packed as panels of `NR` channels, 4 or 5.
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`run_layer`](super::run_layer).
 #[inline(always)]
 pub(super) unsafe fn run<const NR: usize>(arena: *mut i8, layer: &Layer<'_>) {
     let geometry = &layer.geometry;
     let (epilogue, output) = (layer.epilogue, layer.output);
     let channels = output.channels as usize;
-    let products = layer.products();
+    let products = layer.padded_products();
     let activations: *mut u32 = layer.scratch.cast();
     let end = layer.scratch.wrapping_add(2 * products);
     let gather = Gather::new(arena, layer);

@@ -4,10 +4,10 @@ use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 use core::ptr::null;
 
-use super::Layer;
 use super::widen::Gather;
 use crate::bytes::i32_at;
 use crate::conv::epilogue::finish;
+use crate::conv::layer::Layer;
 use crate::plan::ARM_DSP_PIXELS;
 
 /// Groups of four products in a turn of the inner loop.
@@ -52,7 +52,7 @@ struct Tile {
 /// Runs a layer packed as [`crate::plan::Packing::DspPairs`].
 ///
 /// # Safety
-/// As [`Layer::run`].
+/// As [`run_layer`](super::run_layer).
 #[inline(always)]
 pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     let geometry = &layer.geometry;
@@ -60,7 +60,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     if rows == 0 || columns == 0 {
         return;
     }
-    let products = layer.products();
+    let products = layer.padded_products();
     let activations: *mut u32 = layer.scratch.cast();
     let gather = Gather::new(arena, layer);
     // SAFETY: the same condition.
@@ -107,7 +107,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
 /// Computes all channels of four pixels whose pairs are in the scratch memory, from pixel number `pixel` on.
 ///
 /// # Safety
-/// As [`Layer::run`], with the pixels inside the output.
+/// As [`run_layer`](super::run_layer), with the pixels inside the output.
 #[inline(always)]
 unsafe fn finish_tile(arena: *mut i8, layer: &Layer<'_>, products: usize, pixel: usize) {
     let (epilogue, output) = (layer.epilogue, layer.output);
@@ -162,13 +162,13 @@ unsafe fn finish_tile(arena: *mut i8, layer: &Layer<'_>, products: usize, pixel:
 /// Computes all channels of pixel number `pixel`, whose pairs are in the scratch memory.
 ///
 /// # Safety
-/// As [`Layer::run`], with the pixel inside the output.
+/// As [`run_layer`](super::run_layer), with the pixel inside the output.
 #[inline(always)]
 unsafe fn finish_pixel(arena: *mut i8, layer: &Layer<'_>, products: usize, pixel: usize) {
     let channels = layer.output.channels as usize;
     let activations: *const u32 = layer.scratch.cast();
     for o in (0..channels).step_by(2) {
-        // SAFETY: the weights hold a panel for each pair of channels, and the constants a word for each padded channel.
+        // SAFETY: the weights hold a panel for each pair of channels, the constants a word for each padded channel.
         unsafe {
             let bias = [i32_at(layer.bias, o), i32_at(layer.bias, o + 1)];
             let [even, odd] = channels_of_one(activations, products / 4, layer.weights.add(o * products), bias);
@@ -183,7 +183,8 @@ unsafe fn finish_pixel(arena: *mut i8, layer: &Layer<'_>, products: usize, pixel
 /// Accumulators of the first channel of a panel for four pixels: 8 instructions for 8 products.
 ///
 /// # Safety
-/// Activations are `[pair][pixel]`, a positive even number of pairs from `from` to `end`, with as many words of weights.
+/// Activations are `[pair][pixel]`, a positive even number of pairs from `from` to `end`, with as many words of
+/// weights.
 #[inline(always)]
 unsafe fn channel_of_four(from: *const u32, end: *const u32, weights: *const u8, bias: i32) -> [i32; ARM_DSP_PIXELS] {
     let [mut a, mut b, mut c, mut d] = [bias; ARM_DSP_PIXELS];

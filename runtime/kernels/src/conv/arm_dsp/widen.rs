@@ -2,8 +2,8 @@
 
 use core::arch::{asm, naked_asm};
 
-use super::Layer;
 use crate::conv::geometry::Region;
+use crate::conv::layer::Layer;
 use crate::plan::ARM_DSP_PIXELS;
 
 /// Where windows are gathered from.
@@ -34,7 +34,7 @@ impl<'l> Gather<'l> {
     /// window as bytes.
     #[inline(always)]
     fn spare(&self) -> *mut i8 {
-        self.layer.scratch.wrapping_add(2 * ARM_DSP_PIXELS * self.layer.products()).cast()
+        self.layer.scratch.wrapping_add(2 * ARM_DSP_PIXELS * self.layer.padded_products()).cast()
     }
 
     /// What [`Self::tile`] reads as padding.
@@ -60,8 +60,8 @@ impl<'l> Gather<'l> {
     /// The pairs of the windows of four pixels, `[pair][pixel]`.
     ///
     /// # Safety
-    /// As [`Layer::run`], with the pixels inside the geometry, and `to` the first byte of the scratch memory, in which
-    /// padding has been written.
+    /// As [`run_layer`](super::run_layer), with the pixels inside the geometry, and `to` the first byte of the scratch
+    /// memory, in which padding has been written.
     #[inline(always)]
     pub(super) unsafe fn tile(&self, at: [[usize; 2]; ARM_DSP_PIXELS], to: *mut u32) {
         // SAFETY: plain windows are inside the input; each pixel's pairs are every fourth word.
@@ -115,12 +115,12 @@ impl<'l> Gather<'l> {
     /// four; what pads it meets weights that are zero.
     ///
     /// # Safety
-    /// As [`Layer::run`], with the pixel inside the geometry, and `to` writable for the pairs of a padded window and
-    /// its bytes, and aligned to words.
+    /// As [`run_layer`](super::run_layer), with the pixel inside the geometry, and `to` writable for the pairs of a
+    /// padded window and its bytes, and aligned to words.
     #[inline(always)]
     pub(super) unsafe fn pixel(&self, at: [usize; 2], to: *mut u32) {
         // SAFETY: the same condition.
-        unsafe { self.window::<4>(at, to, to.byte_add(2 * self.layer.products()).cast()) };
+        unsafe { self.window::<4>(at, to, to.byte_add(2 * self.layer.padded_products()).cast()) };
     }
 
     /// The pairs of a window, the first at `to` and each next `STEP` bytes further; `bytes` is used to put it together.
