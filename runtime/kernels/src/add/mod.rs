@@ -6,9 +6,9 @@ mod arm_dsp;
 mod arm_mve;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 pub(crate) mod avx2;
-mod params;
 #[cfg(all(feature = "std", target_arch = "aarch64"))]
 mod neon;
+mod params;
 pub mod reference;
 pub mod scalar;
 
