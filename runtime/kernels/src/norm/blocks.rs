@@ -7,6 +7,10 @@ use crate::requant::saturate;
 
 /// Channels treated together.
 const BLOCK: usize = 16;
+/// Most channels whose groups are normalised together, row by row; more are normalised group by group.
+const MOST: usize = 1024;
+/// Pixels whose squares fit a u32.
+const PIXELS: usize = 1 << 16;
 
 /// Sixteen values, and what the table makes of them.
 pub(super) type Block = [i8; BLOCK];
@@ -27,6 +31,7 @@ pub(super) unsafe fn run(arena: *mut i8, step: &Norm<'_>, look: impl Fn(Block) -
                     normalise(arena, step, &look, [pixel, pixel + 1], [0, channels]);
                 }
             }
+            NormKind::Group { groups } if channels <= MOST => run_groups(arena, step, &look, groups as usize),
             NormKind::Group { groups } => {
                 let size = channels / groups as usize;
                 for group in 0..groups as usize {
@@ -79,14 +84,104 @@ unsafe fn normalise(
             for pixel in pixels[0]..pixels[1] {
                 let from = input.add(pixel * in_pitch + first);
                 let to = output.add(pixel * out_pitch + first);
-                let mut values = [0i8; BLOCK];
-                values.as_mut_ptr().copy_from_nonoverlapping(from, count);
-                for ((q, slope), intercept) in values.iter_mut().zip(&slopes).zip(&intercepts) {
-                    *q = saturate((*q as i32 * slope + intercept + (1 << (POINT - 1))) >> POINT);
-                }
-                to.copy_from_nonoverlapping(look(values).as_ptr(), count);
+                store(to, count, look(apply(load(from, count), &slopes, &intercepts)));
             }
             first += count;
+        }
+    }
+}
+
+/// Group norm of up to `MOST` channels: sums of each channel, then of each group, then all pixels row by row.
+///
+/// # Safety
+/// As [`run`].
+#[inline(always)]
+unsafe fn run_groups(arena: *mut i8, step: &Norm<'_>, look: &impl Fn(Block) -> Block, groups: usize) {
+    let (channels, pixels) = (step.input.channels as usize, step.input.pixels());
+    let (in_pitch, out_pitch) = (step.input.pitch as usize, step.output.pitch as usize);
+    let (mut sums, mut squares) = ([0i32; MOST], [0u64; MOST]);
+    let (mut slopes, mut intercepts) = ([0i32; MOST], [0i32; MOST]);
+    // SAFETY: `fits` puts both spans inside the arena and makes the constants a word for each channel, of which there are
+    // at most `MOST`, a multiple of a block; every value is read for the statistics before the first is written, and again
+    // before its own place is.
+    unsafe {
+        let input = arena.add(step.input.offset as usize).cast_const();
+        let output = arena.add(step.output.offset as usize);
+        for first in (0..channels).step_by(BLOCK) {
+            let count = (channels - first).min(BLOCK);
+            for start in (0..pixels).step_by(PIXELS) {
+                let (mut sum, mut square) = ([0i32; BLOCK], [0u32; BLOCK]);
+                for pixel in start..(start + PIXELS).min(pixels) {
+                    let values = load(input.add(pixel * in_pitch + first), count);
+                    for ((q, sum), square) in values.iter().zip(&mut sum).zip(&mut square) {
+                        let q = *q as i32;
+                        *sum += q;
+                        *square += (q * q) as u32;
+                    }
+                }
+                for i in 0..BLOCK {
+                    sums[first + i] += sum[i];
+                    squares[first + i] += square[i] as u64;
+                }
+            }
+        }
+        let size = channels / groups;
+        for first in (0..channels).step_by(size) {
+            let of = first..first + size;
+            let sum = sums[of.clone()].iter().sum();
+            let square = squares[of.clone()].iter().sum();
+            let statistics = Statistics::of(step, pixels * size, sum, square);
+            for channel in of {
+                slopes[channel] = statistics.slope(i32_at(step.gain.as_ptr(), channel), step.gain_shift);
+                intercepts[channel] = statistics.intercept(slopes[channel], i32_at(step.offset.as_ptr(), channel));
+            }
+        }
+        for pixel in 0..pixels {
+            for first in (0..channels).step_by(BLOCK) {
+                let count = (channels - first).min(BLOCK);
+                let values = load(input.add(pixel * in_pitch + first), count);
+                let constants = |of: &[i32; MOST]| of.as_ptr().add(first).cast::<[i32; BLOCK]>().read();
+                let values = apply(values, &constants(&slopes), &constants(&intercepts));
+                store(output.add(pixel * out_pitch + first), count, look(values));
+            }
+        }
+    }
+}
+
+/// The normalised values before the table.
+#[inline(always)]
+fn apply(mut values: Block, slopes: &[i32; BLOCK], intercepts: &[i32; BLOCK]) -> Block {
+    for ((q, slope), intercept) in values.iter_mut().zip(slopes).zip(intercepts) {
+        *q = saturate((*q as i32 * slope + intercept + (1 << (POINT - 1))) >> POINT);
+    }
+    values
+}
+
+/// # Safety
+/// `from` must be readable for `count` bytes, at most a block.
+#[inline(always)]
+unsafe fn load(from: *const i8, count: usize) -> Block {
+    // SAFETY: a whole block is read only where all of it exists.
+    unsafe {
+        if count == BLOCK {
+            return from.cast::<Block>().read_unaligned();
+        }
+        let mut values = [0; BLOCK];
+        values.as_mut_ptr().copy_from_nonoverlapping(from, count);
+        values
+    }
+}
+
+/// # Safety
+/// `to` must be writable for `count` bytes, at most a block.
+#[inline(always)]
+unsafe fn store(to: *mut i8, count: usize, values: Block) {
+    // SAFETY: as above.
+    unsafe {
+        if count == BLOCK {
+            to.cast::<Block>().write_unaligned(values);
+        } else {
+            to.copy_from_nonoverlapping(values.as_ptr(), count);
         }
     }
 }
