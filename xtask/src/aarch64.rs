@@ -1,36 +1,32 @@
 //! The kernels for AArch64 against their references, under the emulator of user programs.
 
-use std::path::Path;
 use std::process::Command;
 
 use crate::cargo;
 use crate::rows::{Outcome, Rows};
+use crate::setup::{self, Need};
 
 /// A program for it needs no library of the system.
-const TARGET: &str = "aarch64-unknown-linux-musl";
-const QEMU: &str = "qemu-aarch64";
+pub const TARGET: &str = "aarch64-unknown-linux-musl";
+/// The emulator of user programs.
+pub const QEMU: &str = "qemu-aarch64";
 
 /// The instruction sets, and processors that have each and none of the wider ones.
 const PROCESSORS: [(&str, &str); 3] =
     [("neon", "cortex-a53"), ("neon_dot", "cortex-a76"), ("neon_i8mm", "max,sve=off")];
 
 /// One row for each instruction set: the suite runs on a processor that has it.
-pub fn conformance(rows: &mut Rows) {
+pub fn conformance(rows: &mut Rows, install: bool) {
+    let missing = setup::ensure(Need::AARCH64, install);
     for (isa, processor) in PROCESSORS {
-        rows.run(&format!("{isa}: conformance on an emulated {processor}"), || match missing() {
-            Some(what) => Outcome::NotRun(what),
-            None => suite(isa, processor).into(),
+        rows.run(&format!("{isa}: conformance on an emulated {processor}"), || match missing.is_empty() {
+            true => suite(isa, processor).into(),
+            false => {
+                let names: Vec<_> = missing.iter().map(|need| need.name()).collect();
+                Outcome::NotRun(format!("not there: {}", names.join(", ")))
+            }
         });
     }
-}
-
-/// What the rows need and is not there.
-fn missing() -> Option<String> {
-    let library = cargo::answer("rustc", &["--print", "target-libdir", "--target", TARGET]);
-    if !library.is_some_and(|path| Path::new(&path).exists()) {
-        return Some(format!("no library for it: rustup target add {TARGET}"));
-    }
-    (!cargo::exists(QEMU)).then(|| format!("no {QEMU}: apt-get install qemu-user"))
 }
 
 /// Runs the suite, and passes when kernels of the instruction set ran and no kernel differed.

@@ -45,7 +45,8 @@ pub fn may_ask_rustup() -> bool {
     std::env::var(FORCE).is_ok_and(|forced| forced != "debian") || std::env::var_os(FORCE).is_none()
 }
 
-fn has_library(target: &str) -> bool {
+/// Whether the toolchain in use has the target's library.
+pub fn has_library(target: &str) -> bool {
     let Some(folder) = cargo::answer("rustc", &["--print", "target-libdir", "--target", target]) else {
         return false;
     };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use flowlet_board_runner::launch::{QEMU, QEMU_PACKAGE};
 
-use crate::{arm_rust, cargo};
+use crate::{aarch64, arm_rust, cargo};
 
 /// The targets of the boards that we run.
 const ARM_TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"];
@@ -24,11 +24,18 @@ pub enum Need {
     ArmRust,
     /// Builds the plugin that counts instructions.
     CCompiler,
+    /// Runs programs for AArch64.
+    UserEmulator,
+    /// Builds them.
+    Aarch64Rust,
 }
 
 impl Need {
     /// All that any board needs.
     pub const BOARD: &[Self] = &[Self::Emulator, Self::ArmRust, Self::CCompiler];
+    /// All that the kernels for AArch64 need to run.
+    pub const AARCH64: &[Self] = &[Self::UserEmulator, Self::Aarch64Rust];
+    const ALL: &[Self] = &[Self::Emulator, Self::ArmRust, Self::CCompiler, Self::UserEmulator, Self::Aarch64Rust];
 
     /// For people.
     pub fn name(self) -> &'static str {
@@ -36,6 +43,8 @@ impl Need {
             Self::Emulator => QEMU,
             Self::ArmRust => "Rust for thumbv7em-none-eabihf and thumbv8m.main-none-eabihf",
             Self::CCompiler => "cc",
+            Self::UserEmulator => aarch64::QEMU,
+            Self::Aarch64Rust => "Rust for aarch64-unknown-linux-musl",
         }
     }
 
@@ -44,6 +53,8 @@ impl Need {
             Self::Emulator => "runs the firmware",
             Self::ArmRust => "builds the firmware",
             Self::CCompiler => "builds the plugin that counts instructions",
+            Self::UserEmulator => "runs the kernels for AArch64",
+            Self::Aarch64Rust => "builds the kernels for AArch64",
         }
     }
 
@@ -53,6 +64,18 @@ impl Need {
             Self::Emulator => &[QEMU_PACKAGE],
             Self::ArmRust => &["rustc-web", "cargo-web", "rust-web-src", "binutils-arm-none-eabi"],
             Self::CCompiler => &["gcc", "libc6-dev"],
+            Self::UserEmulator => &["qemu-user"],
+            // Debian has no such library; rustup does.
+            Self::Aarch64Rust => &[],
+        }
+    }
+
+    /// rustup's targets that bring it.
+    fn targets(self) -> &'static [&'static str] {
+        match self {
+            Self::ArmRust => &ARM_TARGETS,
+            Self::Aarch64Rust => &[aarch64::TARGET],
+            Self::Emulator | Self::CCompiler | Self::UserEmulator => &[],
         }
     }
 
@@ -62,14 +85,16 @@ impl Need {
             Self::Emulator => cargo::exists(QEMU),
             Self::ArmRust => ARM_TARGETS.iter().all(|target| arm_rust::find(target).is_some()),
             Self::CCompiler => cargo::exists("cc"),
+            Self::UserEmulator => cargo::exists(aarch64::QEMU),
+            Self::Aarch64Rust => arm_rust::has_library(aarch64::TARGET),
         }
     }
 }
 
 /// `cargo xtask setup`.
 pub fn command(install: bool) -> ExitCode {
-    let missing = ensure(Need::BOARD, install);
-    for need in Need::BOARD {
+    let missing = ensure(Need::ALL, install);
+    for need in Need::ALL {
         let state = if missing.contains(need) { "missing" } else { "there" };
         println!("{state:8} {} ({})", need.name(), need.purpose());
     }
@@ -83,10 +108,10 @@ pub fn command(install: bool) -> ExitCode {
 /// Says what would get them.
 pub fn ensure(needs: &[Need], install: bool) -> Vec<Need> {
     let mut missing = unmet(needs);
-    if install && missing.contains(&Need::ArmRust) && ask_rustup() {
+    if install && !targets(&missing).is_empty() && ask_rustup(&targets(&missing)) {
         missing = unmet(needs);
     }
-    if install && !missing.is_empty() {
+    if install && !packages(&missing).is_empty() {
         if let Err(why) = install_packages(&missing) {
             println!("{why}");
         }
@@ -106,30 +131,39 @@ fn packages(missing: &[Need]) -> Vec<&'static str> {
     missing.iter().flat_map(|need| need.packages()).copied().collect()
 }
 
+fn targets(missing: &[Need]) -> Vec<&'static str> {
+    missing.iter().flat_map(|need| need.targets()).copied().collect()
+}
+
 fn explain(missing: &[Need], tried: bool) {
     println!("not there:");
     for need in missing {
         println!("  {} ({})", need.name(), need.purpose());
     }
     println!("what brings it on Debian:");
-    if missing.contains(&Need::ArmRust) {
-        println!("  rustup target add {}   (or, where rustup cannot, the Rust packages below)", ARM_TARGETS.join(" "));
+    if !targets(missing).is_empty() {
+        println!("  rustup target add {}", targets(missing).join(" "));
     }
-    println!("  apt-get update && apt-get install -y --no-install-recommends {}", packages(missing).join(" "));
+    if missing.contains(&Need::ArmRust) {
+        println!("  (or, where rustup cannot, the Rust packages below)");
+    }
+    if !packages(missing).is_empty() {
+        println!("  apt-get update && apt-get install -y --no-install-recommends {}", packages(missing).join(" "));
+    }
     if !tried {
         println!("or run the same command with --install. Nothing was changed.");
     }
 }
 
-/// Asks rustup for the target; true when it says that it is there now.
-fn ask_rustup() -> bool {
+/// Asks rustup for targets; true when it says that they are there now.
+fn ask_rustup(targets: &[&str]) -> bool {
     if !arm_rust::may_ask_rustup() || !cargo::exists("rustup") {
         return false;
     }
-    println!("$ rustup target add {}", ARM_TARGETS.join(" "));
+    println!("$ rustup target add {}", targets.join(" "));
     let child = Command::new("rustup")
         .args(["target", "add"])
-        .args(ARM_TARGETS)
+        .args(targets)
         .env("RUSTUP_MAX_RETRIES", "0")
         .stdin(Stdio::null())
         .spawn();

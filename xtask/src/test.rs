@@ -46,7 +46,7 @@ pub fn command(install: bool, all: bool) -> ExitCode {
     for target in ALSO_BUILT {
         rows.run(&format!("builds for {target}"), || runtime_builds(target));
     }
-    aarch64::conformance(&mut rows);
+    aarch64::conformance(&mut rows, install);
     let executed = firmware_rows(&mut rows, &missing, all);
     if all {
         let words = ["test", "--release", "--workspace", "--", "--ignored"];
