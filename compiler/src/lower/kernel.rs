@@ -1,9 +1,11 @@
 //! What a step computes, with its constants as sections of the blob.
 
 use super::Section;
+use super::draft::Shape;
 use flowlet_plan::{
-    Add, AddParams, Conv, ConvTranspose, Epilogue, Map, MatMul, Matrices, Mul, Norm, NormKind, Packing, Pool, PoolKind,
-    Residual, RowKey, Shuffle, ShuffleKind, Slot, Softmax, Split, Step, Table, Transpose, scratch_bytes,
+    Add, AddParams, Conv, ConvTranspose, Epilogue, Isa, Map, MatMul, Matrices, Mul, Norm, NormKind, Packing, Pool,
+    PoolKind, Residual, RowKey, Shuffle, ShuffleKind, Slot, Softmax, Split, Step, Table, Transpose,
+    matmul_scratch_bytes, scratch_bytes,
 };
 
 /// A chosen kernel: a [`Step`] without its slots.
@@ -232,16 +234,26 @@ impl Kernel {
         }
     }
 
-    /// Bytes of scratch that the step needs, for an input of `channels` channels.
-    pub(super) fn scratch_bytes(&self, channels: u16) -> usize {
+    /// Bytes of scratch that the step's kernel uses, for operands of these shapes.
+    pub(super) fn scratch_bytes(&self, isa: Isa, operands: &[Shape]) -> usize {
+        let channels = operands.first().map_or(0, |shape| shape.channels);
         match self {
             Kernel::Conv(conv) => scratch_bytes(conv.packing, conv.kernel, channels.into()),
             Kernel::ConvTranspose(conv) => {
                 let phase = [conv.kernel[0].div_ceil(conv.stride[0]), conv.kernel[1].div_ceil(conv.stride[1])];
                 scratch_bytes(conv.packing, phase, channels.into())
             }
-            Kernel::MatMul(_)
-            | Kernel::Add { .. }
+            Kernel::MatMul(product) => {
+                let Some(right) = operands.get(1) else { return 0 };
+                let batch = usize::from(product.batch).max(1);
+                let (rows, columns) = match product.splits[1] {
+                    Split::Rows => (right.width.into(), right.channels.into()),
+                    Split::Channels => (right.pixels(), usize::from(right.channels) / batch),
+                };
+                let [k, n] = if product.transposed { [columns, rows] } else { [rows, columns] };
+                matmul_scratch_bytes(isa, k, n)
+            }
+            Kernel::Add { .. }
             | Kernel::Mul(_)
             | Kernel::Map { .. }
             | Kernel::Softmax { .. }

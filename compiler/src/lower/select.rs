@@ -123,7 +123,10 @@ impl Selector<'_> {
         let write = self.tensor(node.output, node.op.name())?;
         let name = self.graph.value(node.output).name.clone();
         let scratch = match &work {
-            Work::Kernel(kernel) => self.scratch(kernel.scratch_bytes(reads[0].shape.channels), &name),
+            Work::Kernel(kernel) => {
+                let shapes: Vec<_> = reads.iter().map(|view| view.shape).collect();
+                self.scratch(kernel.scratch_bytes(self.target.isa, &shapes), &name)
+            }
             Work::Join => None,
         };
         self.draft.ops.push(DraftOp { work, reads, write, scratch, name, origin: node.origin.clone(), text });
