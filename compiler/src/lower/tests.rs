@@ -230,6 +230,7 @@ fn stride_and_uneven_padding() {
 fn quantised(file: &str) -> Graph {
     let text = match file {
         "norm" => include_str!("../../filetests/quantize/basic-group-norm-silu.ir"),
+        "film" => include_str!("../../filetests/quantize/basic-operands-made-tensors.ir"),
         "attention" => include_str!("../../filetests/quantize/basic-attention.ir"),
         _ => include_str!("../../filetests/quantize/basic-affine-transposed.ir"),
     };
@@ -251,6 +252,11 @@ fn attention_reads_its_heads_where_they_lie() {
     let names: Vec<&str> = lowered.steps.iter().map(|s| s.kernel.name()).collect();
     assert_eq!(names.iter().filter(|n| **n == "transpose").count(), 0, "{names:?}");
     assert_eq!(names.len(), 7, "{names:?}");
+}
+
+#[test]
+fn operands_that_were_made_tensors() {
+    equal(&quantised("film"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod lift;
 mod rewrite;
 mod specialize;
 
-pub(crate) use rewrite::{conditioning_ops, norm_ops};
+pub(crate) use rewrite::{conditioning_ops, norm_ops, per_channel};
 
 use crate::ir::{Graph, InferError, Stage, Tensor, VerifyError, verify};
 

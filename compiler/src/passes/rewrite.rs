@@ -11,7 +11,7 @@ impl Graph {
 
 /// The per-channel factor that a constant applies to a tensor with these dimensions: the constant broadcasts along every
 /// axis but 1. Scalars count.
-pub(super) fn per_channel(constant: &Tensor, dims: &[usize]) -> Option<Vec<f32>> {
+pub(crate) fn per_channel(constant: &Tensor, dims: &[usize]) -> Option<Vec<f32>> {
     per_axis(constant, dims, 1)
 }
 

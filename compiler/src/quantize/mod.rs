@@ -7,6 +7,7 @@
 mod fuse;
 mod kernels;
 mod layer;
+mod prepare;
 mod range;
 mod samples;
 
@@ -69,6 +70,8 @@ pub fn quantize(
     calibration: &Calibration,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Graph, QuantizeError> {
+    let prepared = prepare::prepare(graph).map_err(|e| QuantizeError::Bug(e.to_string()))?;
+    let graph = &prepared;
     let groups = groups(graph)?;
     let scales = Scales::choose(graph, &groups, calibration, progress)?;
     let mut emitter = Emitter::new(graph, scales);
@@ -126,9 +129,13 @@ impl Scales {
             let id = ValueId(i as u32);
             let root = shared[i];
             let Some(observer) = observers.get(&root) else { continue };
-            let before_table = groups.iter().find_map(|g| g.function_of(graph, id));
+            // Tensors that share a scale decide together: a function of one of them is not the others'.
+            let members: Vec<ValueId> =
+                (0..shared.len()).filter(|&m| shared[m] == root).map(|m| ValueId(m as u32)).collect();
+            let alone = members.len() == 1;
+            let before_table = groups.iter().filter(|_| alone).find_map(|g| g.function_of(graph, id));
             let symmetric = noise == Some(graph.value(root).name.as_str()) || right.contains(&root);
-            let quant = match fuse::clip_range(graph, groups, id) {
+            let quant = match members.iter().find_map(|&m| fuse::clip_range(graph, groups, m)) {
                 _ if shares.contains(&root) => Some(SOFTMAX),
                 Some((lo, hi)) if !right.contains(&root) => range::exact(lo, hi),
                 Some(_) => choose_range(observer, None, true),

@@ -28,6 +28,7 @@ pub(super) fn run(graph: &mut Graph, _: &Options) -> Result<(), PassError> {
     if after < before {
         out.remark(PASS, &out.name.clone(), format!("{before} operations that moved elements became {after}"));
     }
+    lift::resampling(&mut out);
     lift::affines(&mut out);
     *graph = out;
     Ok(())

@@ -31,6 +31,11 @@ pub(super) fn run(graph: &mut Graph, options: &Options) -> Result<(), PassError>
     Ok(())
 }
 
+/// Upsampling and pixel shuffles that only show once tokens lie in images (a transformer's unpatchify).
+pub(super) fn resampling(graph: &mut Graph) {
+    rewrite_all(graph, movement::moved);
+}
+
 /// Linear layers and per-channel affines, on tensors whose channels are axis 1.
 pub(super) fn affines(graph: &mut Graph) {
     for rule in [linear, start_affine] {
