@@ -55,8 +55,13 @@ static DW5_14: Conv<'static> = depthwise([14, 14, 64], 5, 1, &W5_64.0);
 const INPUTS: usize = 64;
 const OUTPUTS: usize = 32;
 
-static W_2X2: Constants<{ 4 * INPUTS * OUTPUTS }> = Constants::random();
-static W_4X4: Constants<{ 16 * INPUTS * OUTPUTS }> = Constants::random();
+/// Four phases, each of a quarter of the kernel's places.
+const fn transposed_bytes(kernel: u8) -> usize {
+    4 * TRANSPOSED.bytes(OUTPUTS, [kernel / 2; 2], INPUTS)
+}
+
+static W_2X2: Constants<{ transposed_bytes(2) }> = Constants::random();
+static W_4X4: Constants<{ transposed_bytes(4) }> = Constants::random();
 
 const fn transposed(size: u16, kernel: u8, pad: u8, weights: &'static [u8]) -> ConvTranspose<'static> {
     let output = INPUT + size as u32 * size as u32 * INPUTS as u32;
