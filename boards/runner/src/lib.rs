@@ -5,7 +5,7 @@
 //!   \--footprint--> flash and static RAM      \--panics--> can this image panic, and from where
 //! ```
 //!
-//! - [`bench`]: counted layers, one line each.
+//! - [`mod@bench`]: counted layers, one line each.
 //! - [`board`]: the boards we know, as data.
 //! - [`conformance`]: what the conformance firmware said, one line a kernel.
 //! - [`launch`]: one emulator process, with a time limit and, if there is one, the counting plugin.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::interp;
 use crate::ir::{Tensor, parse};
-use flowlet_kernels::{add, conv, map, matmul, mul, norm, pool, shuffle, softmax, transpose};
+use flowlet_kernels::step;
 use flowlet_plan::{Isa, Plan, RowKey, Step};
 
 mod random;
@@ -44,19 +44,8 @@ fn nhwc(tensor: &Tensor) -> Vec<i8> {
 pub(super) fn execute(plan: &Plan<'_>, arena: &mut [i8], indices: &[usize]) {
     for step in plan.steps {
         let before = arena.to_vec();
-        match step {
-            Step::Conv(s) => conv::reference::run(&before, arena, s, row(s.epilogue.row, indices)),
-            Step::ConvTranspose(s) => conv::reference::run_transpose(&before, arena, s, row(s.epilogue.row, indices)),
-            Step::MatMul(s) => matmul::reference::run(&before, arena, s),
-            Step::Add(s) => add::reference::run(&before, arena, s),
-            Step::Mul(s) => mul::reference::run(&before, arena, s),
-            Step::Map(s) => map::reference::run(&before, arena, s),
-            Step::Softmax(s) => softmax::reference::run(&before, arena, s),
-            Step::Norm(s) => norm::reference::run(&before, arena, s),
-            Step::Pool(s) => pool::reference::run(&before, arena, s),
-            Step::Shuffle(s) => shuffle::reference::run(&before, arena, s),
-            Step::Transpose(s) => transpose::reference::run(&before, arena, s),
-        }
+        let row = step.bank().map_or(0, |(key, _)| row(key, indices));
+        step::run_reference(&before, arena, step, row);
     }
 }
 

@@ -14,6 +14,23 @@ pub fn run(arena: &mut [i8], step: &Step<'_>, row: usize) {
     unsafe { run_part(arena, step, row) }
 }
 
+/// Runs the step by its definition, which reads any packing: from `before` into `after`, both whole arenas.
+pub fn run_reference(before: &[i8], after: &mut [i8], step: &Step<'_>, row: usize) {
+    match step {
+        Step::Conv(step) => conv::reference::run(before, after, step, row),
+        Step::ConvTranspose(step) => conv::reference::run_transpose(before, after, step, row),
+        Step::MatMul(step) => matmul::reference::run(before, after, step),
+        Step::Add(step) => add::reference::run(before, after, step),
+        Step::Mul(step) => mul::reference::run(before, after, step),
+        Step::Map(step) => map::reference::run(before, after, step),
+        Step::Softmax(step) => softmax::reference::run(before, after, step),
+        Step::Norm(step) => norm::reference::run(before, after, step),
+        Step::Pool(step) => pool::reference::run(before, after, step),
+        Step::Shuffle(step) => shuffle::reference::run(before, after, step),
+        Step::Transpose(step) => transpose::reference::run(before, after, step),
+    }
+}
+
 /// As [`run`], beside other threads on the same arena.
 ///
 /// # Safety

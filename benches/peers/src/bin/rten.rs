@@ -3,6 +3,7 @@
 use flowlet_peers::{Job, serve};
 use flowlet_score::npy::Elements;
 use rten::{Model, RunOptions, ThreadPool, Value};
+use rten_tensor::prelude::*;
 
 fn main() -> anyhow::Result<()> {
     let job = Job::from_args()?;

@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
             let outputs = model.run(inputs.clone())?;
             let mut all = Vec::new();
             for output in outputs {
-                all.extend_from_slice(output.to_array_view::<f32>()?.as_slice().unwrap_or(&[]));
+                all.extend_from_slice(output.to_plain_array_view::<f32>()?.as_slice().unwrap_or(&[]));
             }
             Ok(all)
         };
