@@ -135,7 +135,7 @@ def ncnn(model: Path, folder: Path, precision: str, threads: int) -> tuple[str, 
     copy = folder / "ncnn" / "model.onnx"
     copy.parent.mkdir(exist_ok=True)
     copy.write_bytes(model.read_bytes())
-    done = subprocess.run(["pnnx", copy.name, f"inputshape={shapes}"], cwd=copy.parent, capture_output=True, text=True)
+    done = subprocess.run([Path(sys.executable).with_name("pnnx"), copy.name, f"inputshape={shapes}"], cwd=copy.parent, capture_output=True, text=True)
     if not copy.with_suffix(".ncnn.param").exists():
         raise ValueError(f"pnnx gave no network: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
     net = ncnn.Net()
