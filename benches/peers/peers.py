@@ -127,10 +127,12 @@ def ncnn(model: Path, folder: Path, precision: str, threads: int) -> tuple[str, 
     import subprocess
 
     import ncnn
+    import onnx
 
     if precision == "int8":
         raise ValueError("int8 of ncnn needs its own calibration tables")
-    sample = samples(folder, "sample")[0]
+    given = samples(folder, "sample")[0]
+    sample = {value.name: given[value.name] for value in onnx.load(model).graph.input if value.name in given}
     shapes = ",".join(f"[{','.join(map(str, v.shape))}]{'i64' if v.dtype == np.int64 else 'f32'}" for v in sample.values())
     copy = folder / "ncnn" / "model.onnx"
     copy.parent.mkdir(exist_ok=True)
@@ -146,7 +148,7 @@ def ncnn(model: Path, folder: Path, precision: str, threads: int) -> tuple[str, 
 
     def run(feeds: Feeds) -> list[np.ndarray]:
         extractor = net.create_extractor()
-        for name, value in zip(names, feeds.values(), strict=True):
+        for name, value in zip(names, (feeds[name] for name in sample), strict=True):
             squeezed = value.astype(np.int32) if value.dtype == np.int64 else value
             extractor.input(name, ncnn.Mat(np.ascontiguousarray(squeezed[0] if squeezed.ndim > 1 else squeezed)))
         return [np.array(extractor.extract(name)[1]) for name in net.output_names()]
