@@ -14,10 +14,24 @@ from typing import get_args
 
 import torch
 
-from . import ablation, card, classifiers, data, export, latent, quantization, results, scoring, student, teacher
+from . import (
+    ablation,
+    card,
+    classifiers,
+    data,
+    digits,
+    export,
+    latent,
+    quantization,
+    refiner,
+    results,
+    scoring,
+    student,
+    teacher,
+)
 from .distillation import CHUNK, PairConfig, Pairs, draw_pairs, load_pairs
 from .flow import Method, guided
-from .loop import Schedule, save_atomic
+from .loop import Schedule, save_atomic, step_rng
 from .losses import image_distance
 from .nets import NULL_LABEL, STUDENTS, TEACHER, FlowNet, flow_macs, macs, parameters
 from .norm import UnifiedConfig, skipped
@@ -25,7 +39,8 @@ from .transformer import LATENT_STUDENT, LATENT_TEACHER, VITS, MixerFlow, Transf
 
 STAGES = (
     *("classifiers", "teacher", "guidance", "pairs", "reflow", "distill", "settle", "spread", "qat", "score", "export"),
-    *("scoring", "solvers", "ablation", "latent", "latent-export", "results", "count"),
+    *("scoring", "solvers", "ablation", "latent", "latent-export", "refiner", "teacher-export"),
+    *("digits", "digits-refiner", "digits-export", "results", "count"),
 )
 PER_MODEL = ("reflow", "distill", "settle", "spread", "qat", "export")
 MODELS = (*STUDENTS, *VITS)
@@ -56,15 +71,19 @@ class Plan:
 
     classifier_steps: int = 1400
     teacher: Schedule = Schedule(steps=2900, lr=1.5e-3, warmup=150, ema=0.9985, seed=1)
-    pairs: PairConfig = PairConfig(count=12_000, steps=12, clamp=(-1.0, 1.0))
+    pairs: PairConfig = PairConfig(count=12_000, steps=5, method="heun", end=0.95, clamp=(-1.0, 1.0), seed=8)
     guidance: float = 1.75
     students: Lengths = Lengths()
     vits: Lengths = Lengths().shortened(200, 500, 60)
     qat: Schedule = Schedule(steps=200, lr=1e-4, warmup=10, floor=0.01, ema=0.99, seed=7)
     ablation: ablation.AblationConfig = ablation.AblationConfig()
     latent: latent.LatentPlan = latent.LatentPlan()
+    refiner: refiner.RefinerPlan = refiner.FASHION_PLAN
+    digits: digits.DigitsPlan = digits.DigitsPlan()
+    digits_refiner: refiner.RefinerPlan = refiner.DIGITS_PLAN
     guidance_trial: int = 1000
     scored: int = 10_000
+    few_steps: int = 12
     many_steps: int = 50
     many_scored: int = 1000
 
@@ -77,7 +96,7 @@ class Plan:
 SMOKE = Plan(
     classifier_steps=20,
     teacher=Schedule(steps=20, lr=1e-3, warmup=5, seed=1),
-    pairs=PairConfig(count=500, steps=2, clamp=(-1.0, 1.0)),
+    pairs=PairConfig(count=500, steps=2, method="heun", end=0.95, clamp=(-1.0, 1.0)),
     students=Lengths().shortened(8, 8, 3),
     vits=Lengths().shortened(6, 6, 2),
     qat=Schedule(steps=2, lr=1e-4, warmup=1, seed=7),
@@ -85,8 +104,12 @@ SMOKE = Plan(
         Schedule(steps=5, lr=1e-3, warmup=2, seed=4), Schedule(steps=5, lr=1e-3, warmup=2, seed=5), 2, 200
     ),
     latent=latent.LATENT_SMOKE,
+    refiner=replace(refiner.FASHION_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=41)),
+    digits=digits.DIGITS_SMOKE,
+    digits_refiner=replace(refiner.DIGITS_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=42)),
     guidance_trial=100,
     scored=200,
+    few_steps=2,
     many_steps=4,
     many_scored=100,
 )
@@ -104,6 +127,7 @@ class Run:
     part: tuple[int, int] = (0, 1)
     scales: Path | None = None
     called: str | None = None
+    start: Path | None = None
 
     def images(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
         if self.smoke:
@@ -173,7 +197,7 @@ def stage_guidance(run: Run) -> None:
     z, label = noise_and_labels(run.plan.guidance_trial, 9)
     result = {}
     for guidance in (1.0, 1.5, 2.0):
-        images = teacher.draw(model, z, label, run.plan.pairs.steps, guidance, run.plan.pairs.method)
+        images = teacher.draw(model, z, label, run.plan.few_steps, guidance)
         result[str(guidance)] = scorer.score(images, label)
         print(guidance, result[str(guidance)], flush=True)
     run.note("guidance", result)
@@ -210,7 +234,7 @@ def stage_reflow(run: Run, name: str) -> None:
 
 
 def stage_distill(run: Run, name: str) -> None:
-    model = student.restore(new_student(run, name), run.checkpoint("reflow", name))
+    model = student.restore(new_student(run, name), run.start or run.checkpoint("reflow", name))
     path = run.checkpoint("distill", name)
     model = student.distill(model, run.pairs(), run.perceptual(), run.plan.of(name).distill, path)
     save_atomic({"ema": model.state_dict()}, run.checkpoint("calibrated", name))
@@ -254,22 +278,28 @@ def stage_qat(run: Run, name: str) -> None:
 
 
 def stage_score(run: Run) -> None:
-    """The teacher with the pairs' steps, with many, and with a single one, guided and not."""
+    """The teacher as the pairs have it, by few and many Euler steps and by one, guided and not; keeps what it has."""
     scorer, model, plan = run.scorer(), run.teacher(), run.plan
     drawn = run.pairs()
     count = min(plan.scored, len(drawn))
     label = drawn.conditions[0]
-    how = {"steps": plan.pairs.steps, "method": plan.pairs.method, "guidance": plan.guidance}
+    known = run.noted("teacher") if (run.work / "teacher.json").exists() else {}
+    how = {"steps": plan.pairs.steps, "method": plan.pairs.method, "guidance": plan.guidance, "end": plan.pairs.end}
     result = {"teacher": scorer.score(drawn.x[:count], label[:count]) | how}
     for name, steps, guidance, samples in (
         ("teacher_one_euler", 1, 1.0, count),
         ("teacher_one_euler_guided", 1, plan.guidance, count),
-        ("teacher_unguided", plan.pairs.steps, 1.0, plan.many_scored),
+        ("teacher_few", plan.few_steps, plan.guidance, plan.many_scored),
+        ("teacher_unguided", plan.few_steps, 1.0, plan.many_scored),
         ("teacher_many", plan.many_steps, plan.guidance, plan.many_scored),
         ("teacher_many_unguided", plan.many_steps, 1.0, plan.many_scored),
     ):
-        images = teacher.draw(model, drawn.z[:samples], label[:samples], steps, guidance)
         how = {"steps": steps, "method": "euler", "guidance": guidance}
+        before = known.get(name, {})
+        if before.get("samples") == samples and how.items() <= before.items():
+            result[name] = before
+            continue
+        images = teacher.draw(model, drawn.z[:samples], label[:samples], steps, guidance)
         result[name] = scorer.score(images, label[:samples]) | how
         run.note("teacher", result)
 
@@ -372,6 +402,102 @@ def stage_export(run: Run, name: str) -> None:
     )
 
 
+REFINED = (
+    *("EEEE", "EEEEEE", "EEEEEEEE", "HH", "HPP", "HPR", "HPRR"),
+    *("HHE", "HPPE", "HPRE", "HPRRE", "ERRE", "HRRE", "ERRRE"),
+)
+
+
+def stage_refiner(run: Run) -> None:
+    """FlowTurbo's refiner of the teacher, and its schedules against Euler's at their work."""
+    guide, plan = run.teacher(), run.plan
+    model = refiner.fit(guide, *run.images("train"), plan.refiner, run.checkpoint("refiner"))
+    z, label = noise_and_labels(plan.many_scored, 9)
+    macs = flow_macs(guide), flow_macs(model.net, (2, 28, 28))
+    result = {
+        "gain": refiner.gain(model, guide, *run.images("t10k"), plan.refiner.reach),
+        "rows": refiner.compare(guide, model, z, label, plan.guidance, macs, REFINED, run.scorer().score),
+    }
+    run.note("refiner", result)
+
+
+def refiner_section(plan: refiner.RefinerPlan, shape: tuple[int, ...], work: int, noted: dict) -> str:
+    net = refiner.build(plan).net
+    size = parameters(net), flow_macs(net, (2, *shape[1:]))
+    return card.refiner_section(size, size[1] / work, plan.reach, plan.schedule.steps, noted["gain"], noted["rows"])
+
+
+def stage_teacher_export(run: Run) -> None:
+    """The flow of many steps and its refiner as a model folder."""
+    guide, plan, folder = run.teacher(), run.plan, run.out / "fashion-teacher"
+    images, labels = run.images("t10k")
+    z, label = export.sheet_inputs(IMAGE)
+    sheet = teacher.draw(guide, z, label, plan.few_steps, plan.guidance)
+    classes = [*data.CLASSES, "none"]
+    export.path_folder(guide, folder.name, folder, images[: export.GOLDEN], classes, sheet, 2)
+    rng = step_rng(0, 1)
+    inputs = refiner.example(guide, images, labels, export.GOLDEN, plan.refiner.reach, rng)[0]
+    export.refiner_folder(refiner.restore(plan.refiner, run.checkpoint("refiner")), folder, inputs)
+    scores = run.noted("teacher")
+    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    work = flow_macs(guide)
+    card.write_teacher(
+        card.Subject(folder.name, TEACHER, (parameters(guide), work)),
+        plan.teacher.steps,
+        scores,
+        run.noted("classifiers"),
+        refiner_section(plan.refiner, IMAGE, work, run.noted("refiner")),
+        folder / "README.md",
+    )
+
+
+def stage_digits(run: Run) -> None:
+    """Classifiers, flows and scores of the 8x8 digits."""
+    run.note("digits", digits.train_all(run.work / "digits", run.plan.digits))
+
+
+def stage_digits_refiner(run: Run) -> None:
+    """FlowTurbo's refiner of `digits-unet`."""
+    plan, folder = run.plan, run.work / "digits"
+    train, held = digits.load()
+    guide = digits.restore("digits-unet", folder, plan.digits.nets)
+    model = refiner.fit(guide, train.x, train.label, plan.digits_refiner, folder / "refiner.pt")
+    z, label = noise_and_labels(plan.digits.scored, 9, digits.SHAPE)
+    macs = flow_macs(guide, digits.SHAPE), flow_macs(model.net, (2, 8, 8))
+    score = digits.scorer(folder, held).score
+    result = {
+        "gain": refiner.gain(model, guide, held.x, held.label, plan.digits_refiner.reach),
+        "rows": refiner.compare(guide, model, z, label, digits.GUIDANCE, macs, REFINED, score),
+    }
+    run.note("digits-refiner", result)
+
+
+def stage_digits_export(run: Run) -> None:
+    """The folders of the digits and their scoring networks."""
+    plan, work = run.plan.digits, run.work / "digits"
+    train, held = digits.load()
+    noted = run.noted("digits")
+    export.digits_scoring(work, digits.scorer(work, held).reference, run.out / "scoring")
+    z, label = export.sheet_inputs(digits.SHAPE)
+    classes = [*map(str, range(10)), "none"]
+    for name in digits.NETS:
+        model, folder = digits.restore(name, work, plan.nets), run.out / name
+        own = held.mapped(digits.inverted) if name == "digits-b" else held
+        sheet = teacher.draw(model, z, label, plan.many_steps, digits.GUIDANCE)
+        export.path_folder(model, name, folder, own.x[: export.GOLDEN], classes, sheet, 4)
+        export.save_arrays(folder / "held-out", images=own.x, label=own.label)
+        size, section = (parameters(model), flow_macs(model, digits.SHAPE)), ""
+        if name == "digits-unet" and (run.work / "digits-refiner.json").exists():
+            small = refiner.restore(run.plan.digits_refiner, work / "refiner.pt")
+            reach = run.plan.digits_refiner.reach
+            inputs = refiner.example(model, own.x, own.label, export.GOLDEN, reach, step_rng(0, 1))[0]
+            export.refiner_folder(small, folder, inputs)
+            section = refiner_section(run.plan.digits_refiner, digits.SHAPE, size[1], run.noted("digits-refiner"))
+        subject = card.Subject(name, model.config, size, side=8)
+        judge = noted["classifiers"]["digits-accuracy"]
+        card.write_digits(subject, plan.nets.steps, noted[name], judge, section, folder / "README.md")
+
+
 def stage_scoring(run: Run) -> None:
     """The networks of the scores and the reference moments."""
     export.scoring_folder(run.nets, run.scorer().reference, run.out / "scoring")
@@ -400,7 +526,7 @@ def stage_count(_: Run) -> None:
 
 def changed_plan(args: argparse.Namespace) -> Plan:
     plan = SMOKE if args.smoke else Plan()
-    wanted = {"count": args.pairs, "steps": args.solver_steps, "method": args.solver}
+    wanted = {"count": args.pairs, "steps": args.solver_steps, "method": args.solver, "end": args.solver_end}
     pairs = replace(plan.pairs, **{key: value for key, value in wanted.items() if value is not None})
     plan = replace(plan, pairs=pairs, guidance=plan.guidance if args.guidance is None else args.guidance)
     if args.steps is None:
@@ -427,6 +553,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, help="other number of pairs")
     parser.add_argument("--solver", choices=get_args(Method), help="other solver of the pairs")
     parser.add_argument("--solver-steps", type=int, help="other number of solver steps")
+    parser.add_argument("--solver-end", type=float, metavar="T", help="where the pairs' solver stops; Euler goes on")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="checkpoint that distill starts from, not reflow's")
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="share `pairs` out")
     parser.add_argument("--guidance", type=float, help="other guidance of the pairs")
     parser.add_argument("--steps", type=int, help="other length of the stage that is run")
@@ -438,7 +566,7 @@ def main() -> None:
     plan = changed_plan(args)
     if args.smoke and args.out == Path("."):
         args.out = args.work / "models"
-    run = Run(plan, args.work, args.data, args.out, args.smoke, tuple(args.part), args.scales, args.called)
+    run = Run(plan, args.work, args.data, args.out, args.smoke, tuple(args.part), args.scales, args.called, args.start)
 
     for stage in STAGES if args.stage == "all" else (args.stage,):
         action = globals()[f"stage_{stage.replace('-', '_')}"]

@@ -31,12 +31,15 @@ class Lengths(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """The net of the card; `size` and `teacher_size` are parameters and multiply-accumulates of one call."""
+    """The net of the card; `size` and `teacher_size` are parameters and multiply-accumulates of one call, `side` is
+    the image's.
+    """
 
     name: str
     config: NetConfig | TransformerConfig
     size: tuple[int, int]
-    teacher_size: tuple[int, int]
+    teacher_size: tuple[int, int] | None = None
+    side: int = 28
 
 
 def row(title: str, score: Score) -> str:
@@ -48,8 +51,8 @@ def network(subject: Subject) -> str:
     size = f"{parameters:,} parameters and {macs / 1e6:.1f} million multiply-accumulates"
     if isinstance(config, NetConfig):
         return (
-            f"A U-Net of {size}: pixel-unshuffle by 2, residual blocks with {config.narrow} channels at 14x14 and "
-            f"{config.wide} at 7x7,\nnearest-neighbour doubling, one skip concatenation, pixel-shuffle. Every norm "
+            f"A U-Net of {size}: pixel-unshuffle by 2, residual blocks with {config.narrow} channels at "
+            f"{subject.side // 2}x{subject.side // 2} and {config.wide} at {subject.side // 4}x{subject.side // 4},\nnearest-neighbour doubling, one skip concatenation, pixel-shuffle. Every norm "
             f"stands behind a convolution.\nNorm: {NORMS[config.norm]}."
         )
     place = "before and behind each branch (Peri)" if config.placement == "peri" else "before each branch"
@@ -60,10 +63,17 @@ def network(subject: Subject) -> str:
     )
 
 
+def solver(score: Score) -> str:
+    how = f"{score['steps']} {str(score['method']).capitalize()} step{'s' if score['steps'] != 1 else ''}"
+    end = score.get("end", 1.0)
+    return how if end == 1.0 else f"{how} to t = {end} and one Euler step"
+
+
 def teacher_rows(scores: dict[str, Score]) -> list[str]:
     def title(score: Score) -> str:
-        how = f"{score['steps']} {str(score['method']).capitalize()} step{'s' if score['steps'] != 1 else ''}"
-        return f"teacher, {how}, " + ("no guidance" if score["guidance"] == 1.0 else f"guidance {score['guidance']}")
+        return f"teacher, {solver(score)}, " + (
+            "no guidance" if score["guidance"] == 1.0 else f"guidance {score['guidance']}"
+        )
 
     return [row(title(score), score) for score in scores.values()]
 
@@ -130,7 +140,7 @@ both paths are constants per class.
 
 `models/recipe` holds everything. A teacher ({subject.teacher_size[0]:,} parameters, {subject.teacher_size[1] / 1e6:.1f} million
 multiply-accumulates a call, GroupNorm) learns a class-conditional rectified flow on the 60,000 training images and
-draws {pair_count:,} pairs of noise and image ({teacher["steps"]} {str(teacher["method"]).capitalize()} steps, guidance {teacher["guidance"]}).
+draws {pair_count:,} pairs of noise and image ({solver(teacher)}, guidance {teacher["guidance"]}).
 The student learns those pairs as a flow ({steps[0]} batches of 64{annealed}), then at t = 0 only ({steps[1]} batches), with a
 pseudo-Huber loss on the image and a distance in a small classifier; in the last {steps[2]} batches the statistics of norms
 that have fixed ones are frozen at what noise at t = 0 gives.
@@ -147,6 +157,167 @@ that have fixed ones are frozen at what noise at t = 0 gives.
 <!-- scores:begin -->
 <!-- scores:end -->
 
+{LIMITS}"""
+    )
+
+
+def many_rows(scores: list[Score]) -> str:
+    lines = []
+    for s in scores:
+        how = solver(s) + (", no guidance" if s["guidance"] == 1.0 else f", guidance {s['guidance']}")
+        lines.append(row(how, s) + (f" {s['nearest']:.3f} |" if "nearest" in s else ""))
+    return "\n".join(lines)
+
+
+DIGITS_TEXT = {
+    "digits": "Draws an 8x8 digit of a chosen class in many steps; a transformer small enough for a Cortex-M4.",
+    "digits-unet": "Draws an 8x8 digit of a chosen class in many steps; a U-Net small enough for a Cortex-M4.",
+    "digits-a": "Draws an 8x8 digit in many steps. Domain A of a pair with a known map; `digits-b` is the other.",
+    "digits-b": "Draws an 8x8 digit, blurred and with contrast turned round, in many steps. Domain B of a pair with a\n"
+    "known map from `digits-a`.",
+}
+DIGITS_DATA = {
+    "digits-a": "every second of the 1,437 training images, the half that `digits-b` does not see",
+    "digits-b": "every second of the 1,437 training images, the half that `digits-a` does not see, each mapped by\n"
+    "`recipe.digits.inverted`: a 3x3 binomial blur (1 2 1, edges repeated), then -x",
+}
+
+
+def write_digits(subject: Subject, steps: int, result: dict, accuracy: float, refiner: str, path: Path) -> None:
+    """The card of one of the 8x8 flows; `refiner` is a further section or nothing."""
+    name, real = subject.name, result["real"]
+    data = DIGITS_DATA.get(name, "the 1,437 training images")
+    turned = (
+        "Samples are judged with the contrast turned back, against held-out images blurred alike.\n"
+        if name == "digits-b"
+        else ""
+    )
+    path.write_text(
+        f"""# {name}
+
+{DIGITS_TEXT[name]}
+
+![Ten classes, one row each; 50 steps](sheet.png)
+
+| file | what it is |
+|---|---|
+| `{name}.onnx` | the network: `noise` [1,1,8,8] (the state x_t), `t` [1], `label` [1] -> `velocity` [1,1,8,8] (opset 17, batch 1) |
+| `model.toml` | the flow convention, classes, pixel range, tolerance |
+| `golden/` | sixteen inputs at t = 0, 1/16, ... and the velocities that PyTorch computes for them |
+| `held-out/` | the 360 images [360,1,8,8] in [-1, 1] that no network was trained on, and their labels |
+
+## Network
+
+{network(subject)}
+Time ({subject.config.sinusoids} sinusoids) and label enter every block as one bias per channel. Labels 0 to 9 are the digits; 10 is
+no label, for guidance v_10 + g (v_label - v_10).
+
+## Training
+
+`python -m recipe digits`: rectified flow (x_t = (1 - t) z + t x, noise z at t = 0, target x - z, t uniform) on
+{data}; {steps:,} batches of 128, a tenth of the labels replaced by 10. The norms'
+statistics are measured on that law afterwards.
+
+## Scores
+
+Frechet distance (FD) to the held-out images in the network `models/scoring/digits-features.onnx`, and the share that
+`digits-accuracy.onnx` ({accuracy:.3f} on held-out images) gives to the class asked for. "Nearest" is the mean distance
+(root mean square a pixel, data in [-1, 1]) to the nearest training image: far below that of held-out images would mean
+learning by heart. {turned}
+
+| | FD | class accuracy | samples | nearest |
+|---|---|---|---|---|
+| real images: FD of training images, the rest of held-out ones | {real["fd"]:.3f} | {real["accuracy"]:.3f} | {real["samples"]:,} | {real["nearest"]:.3f} |
+{many_rows(result["drawn"])}
+{refiner}
+## Data and licence
+
+Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak; UCI Machine Learning Repository, CC BY 4.0), the part
+that scikit-learn bundles; 360 random images are held out. The weights are under MIT OR Apache-2.0, like the rest of
+this repository.
+"""
+    )
+
+
+def refined_table(rows: list[dict]) -> str:
+    """Schedules of FlowTurbo; work in million multiply-accumulates a sample."""
+    lines = (
+        f"| `{r['blocks']}` | {r['macs'] / 1e6:.2f} | {r['fd']:.3f} | {r['accuracy']:.3f} | {r['samples']:,} |"
+        for r in rows
+    )
+    return "\n".join(["| blocks | work | FD | class accuracy | samples |", "|---|---|---|---|---|", *lines])
+
+
+def refiner_section(
+    size: tuple[int, int], share: float, reach: float, steps: int, gain: float, rows: list[dict]
+) -> str:
+    """`gain` is the refiner's squared error over that of the velocity kept; `share` its work over the flow's."""
+    return f"""
+## Refiner
+
+`refiner.onnx` (FlowTurbo, NeurIPS 2024): `noise` (the state x_t), `previous` (the velocity a little before, of the same
+label), `t`, `label` -> `velocity` at the state, `previous` already added; golden vectors in `golden-refiner/`.
+{size[0]:,} parameters and {size[1] / 1e6:.2f} million multiply-accumulates, {100 * share:.0f} % of the flow's. Trained for {steps:,} batches of
+64 on steps of up to {reach}; on fresh points its squared error is {gain:.2f} of that of keeping the previous velocity.
+
+One letter a step: E Euler, H Heun, P pseudo-corrector (Heun with the last step's second velocity for its first), R both
+velocities from the refiner. A last `E` after others starts at t = 0.95. Work is million multiply-accumulates a sample,
+both calls of guidance counted.
+
+{refined_table(rows)}
+"""
+
+
+def write_teacher(
+    subject: Subject, steps: int, scores: dict[str, Score], real: dict[str, float], refiner: str, path: Path
+) -> None:
+    """The card of the many-step flow that the one-step networks were distilled from."""
+    name = subject.name
+    table = "\n".join(
+        [
+            row(
+                "real images (FD of training, accuracy of test images)",
+                {"fd": real["fd_of_10000_train_images"], "accuracy": real["accuracy"], "samples": 10_000},
+            ),
+            *teacher_rows(scores),
+        ]
+    )
+    path.write_text(
+        f"""# {name}
+
+Draws a 28x28 grey picture of a chosen garment in many steps: the flow that the one-step networks beside it were
+distilled from.
+
+![Ten classes, one row each; 12 steps, guidance 1.75](sheet.png)
+
+| file | what it is |
+|---|---|
+| `{name}.onnx` | the network: `noise` [1,1,28,28] (the state x_t), `t` [1], `label` [1] -> `velocity` [1,1,28,28] (opset 17, batch 1) |
+| `refiner.onnx` | a small network that carries a velocity a short way on, see below |
+| `model.toml` | the flow convention, classes, pixel range, tolerance |
+| `golden/` | sixteen inputs at t = 0, 1/16, ... and the velocities that PyTorch computes for them |
+
+## Network
+
+{network(subject)}
+Time ({subject.config.sinusoids} sinusoids) and label enter every block as one bias per channel. Label 10 is no label, for guidance
+v_10 + g (v_label - v_10).
+
+{CLASSES}
+
+## Training
+
+`python -m recipe teacher`: rectified flow on the 60,000 training images, {steps:,} batches of 128, a tenth of the labels
+replaced by 10.
+
+## Scores
+
+{MEASURE} Printed by `python -m recipe score`.
+
+| | FD | class accuracy | samples |
+|---|---|---|---|
+{table}
+{refiner}
 {LIMITS}"""
     )
 

@@ -1,4 +1,5 @@
-"""Three small classifiers: one is a loss, one measures Frechet distance, one measures class accuracy.
+"""Three small classifiers: one is a loss, one measures Frechet distance, one measures class accuracy. The 8x8 digits
+have two of their own, for the two measures.
 
 They differ in architecture and seed, so that the network a student is trained against is never the one that
 scores it. All read images in [0, 1].
@@ -30,6 +31,7 @@ class ClassifierConfig:
     convs: tuple[ConvSpec, ...]
     act: str
     seed: int
+    shift: int = 1
 
 
 CONFIGS = {
@@ -46,6 +48,18 @@ CONFIGS = {
             (ConvSpec(12, 5, 2), ConvSpec(24, 3, 1), ConvSpec(48, 3, 2), ConvSpec(48, 3, 1), ConvSpec(96, 3, 2)),
             "silu",
             33,
+        ),
+    )
+}
+
+DIGITS = {
+    c.name: c
+    for c in (
+        ClassifierConfig(
+            "digits-features", (ConvSpec(16, 3, 1), ConvSpec(24, 3, 2), ConvSpec(32, 3, 1)), "relu", 44, shift=0
+        ),
+        ClassifierConfig(
+            "digits-accuracy", (ConvSpec(24, 3, 1), ConvSpec(32, 3, 1), ConvSpec(48, 3, 2)), "silu", 55, shift=0
         ),
     )
 }
@@ -96,23 +110,23 @@ class FeatureNet(nn.Module):
         return self.classifier.features(image)
 
 
-def jitter(image: Tensor, rng: torch.Generator) -> Tensor:
-    """Shift the batch by at most one pixel each way and change the exposure slightly."""
-    dy, dx = (int(v) for v in torch.randint(-1, 2, (2,), generator=rng))
+def jitter(image: Tensor, shift: int, rng: torch.Generator) -> Tensor:
+    """Shift the batch by at most `shift` pixels each way and change the exposure slightly."""
+    dy, dx = (int(v) for v in torch.randint(-shift, shift + 1, (2,), generator=rng))
     gain = 1.0 + 0.1 * torch.randn(image.shape[0], 1, 1, 1, generator=rng)
     return (torch.roll(image, (dy, dx), (2, 3)) * gain).clamp(0, 1)
 
 
 def fit(name: str, folder: Path, images: Tensor, labels: Tensor, steps: int) -> Classifier:
     """Train one classifier on images in [-1, 1], or load it when it is already trained."""
-    config = CONFIGS[name]
+    config = (CONFIGS | DIGITS)[name]
     torch.manual_seed(config.seed)
     model = Classifier(config)
     schedule = Schedule(steps=steps, lr=4e-3, warmup=min(100, steps // 10), ema=0.995, clip=5.0, seed=config.seed)
 
     def loss_of(_: int, rng: torch.Generator) -> Tensor:
         pick = torch.randint(len(images), (256,), generator=rng)
-        image = jitter((images[pick] + 1) / 2, rng)
+        image = jitter((images[pick] + 1) / 2, config.shift, rng)
         return F.cross_entropy(model(image), labels[pick], label_smoothing=0.05)
 
     model.load_state_dict(train(name, model, schedule, folder / f"{name}.pt", loss_of))
@@ -121,7 +135,7 @@ def fit(name: str, folder: Path, images: Tensor, labels: Tensor, steps: int) -> 
 
 def load(name: str, folder: Path) -> Classifier:
     """A trained classifier, frozen."""
-    model = Classifier(CONFIGS[name])
+    model = Classifier((CONFIGS | DIGITS)[name])
     model.load_state_dict(load_checkpoint(folder / f"{name}.pt")["ema"])
     return model.eval().requires_grad_(False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from . import classifiers, data
 from .autoencoder import LATENT
+from .flow import blend
 from .latent import LatentGenerator
 from .scoring import Moments
 
@@ -57,6 +59,26 @@ def golden(
     label = torch.arange(GOLDEN) % 10
     made = model.eval()(noise, t, label)
     for name, value in (("noise", noise), ("t", t), ("label", label), (output, made)):
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(value.numpy()))
+
+
+@torch.no_grad()
+def golden_path(model: nn.Module, folder: Path, x: Tensor, labels: int, seed: int = 2024) -> None:
+    """Sixteen inputs on the way from noise (t = 0) to the images x [16, ...], with what PyTorch computes for them."""
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+    t = torch.arange(GOLDEN) / GOLDEN
+    save_golden(model.eval(), folder, noise=blend(z, x, t), t=t, label=torch.arange(GOLDEN) % labels)
+
+
+@torch.no_grad()
+def save_golden(model: nn.Module, folder: Path, **inputs: Tensor) -> None:
+    """Inputs by the names of the net's arguments, and its `velocity`, as arrays with samples first."""
+    save_arrays(folder, **inputs, velocity=model(**inputs))
+
+
+def save_arrays(folder: Path, **arrays: Tensor) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in arrays.items():
         np.save(folder / f"{name}.npy", np.ascontiguousarray(value.numpy()))
 
 
@@ -112,7 +134,7 @@ FLOW = """
 [flow]
 noise = "noise"
 time = "t"
-time_value = 0.0
+{steps}time_value = 0.0
 noise_at = 0
 prediction = "v"
 output = "image"
@@ -128,7 +150,7 @@ t = 0.0
 """
 TAIL = """
 [inputs.label]
-count = 10
+count = {count}
 classes = [{classes}]
 
 [golden]
@@ -139,10 +161,20 @@ label = "golden/label.npy"
 """
 
 
-def model_toml(name: str, path: Path, output: str = "velocity") -> None:
-    classes = ", ".join(f'"{c}"' for c in data.CLASSES)
+MANY = """# Trained for many steps: what this value makes of it, one step from noise, is a draft.
+"""
+
+
+def model_toml(
+    name: str, path: Path, output: str = "velocity", classes: Sequence[str] = data.CLASSES, many: bool = False
+) -> None:
+    """`many` is a flow of many steps."""
+    names = ", ".join(f'"{c}"' for c in classes)
     middle = FLOW if output == "velocity" else WHOLE
-    path.write_text((HEAD + middle + TAIL).format(name=name, output=output, classes=classes))
+    text = (HEAD + middle + TAIL).format(
+        name=name, output=output, classes=names, count=len(classes), steps=MANY if many else ""
+    )
+    path.write_text(text)
 
 
 def model_folder(model: nn.Module, name: str, folder: Path) -> None:
@@ -153,6 +185,24 @@ def model_folder(model: nn.Module, name: str, folder: Path) -> None:
     model_toml(name, folder / "model.toml")
     z, label = sheet_inputs(data.IMAGE_SHAPE)
     png(tile(one_step(model.eval(), z, label), 8), folder / "sheet.png")
+
+
+def path_folder(
+    model: nn.Module, name: str, folder: Path, x: Tensor, classes: Sequence[str], sheet: Tensor, scale: int
+) -> None:
+    """Everything of a flow of many steps but its card; x [16, ...] are images for the golden inputs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    flow_onnx(model, folder / f"{name}.onnx", x.shape[1:])
+    golden_path(model, folder / "golden", x, len(classes))
+    model_toml(name, folder / "model.toml", classes=classes, many=True)
+    png(tile(sheet, 8, scale), folder / "sheet.png")
+
+
+def refiner_folder(model: nn.Module, folder: Path, inputs: Sequence[Tensor]) -> None:
+    """`refiner.onnx` and its golden vectors, beside the flow that it belongs to; inputs of `GOLDEN` rows."""
+    names = ["noise", "previous", "t", "label"]
+    onnx_export(model, tuple(x[:1] for x in inputs), names, "velocity", folder / "refiner.onnx")
+    save_golden(model, folder / "golden-refiner", **dict(zip(names, inputs, strict=True)))
 
 
 def latent_folder(model: LatentGenerator, folder: Path) -> None:
@@ -169,10 +219,21 @@ def latent_folder(model: LatentGenerator, folder: Path) -> None:
 
 def scoring_onnx(checkpoints: Path, folder: Path) -> None:
     """The feature network and the independent classifier, both fed pixels in [0, 1]."""
-    image = torch.zeros(1, 1, 28, 28)
-    features = classifiers.FeatureNet(classifiers.load("features", checkpoints))
-    onnx_export(features, (image,), ["image"], "features", folder / "features.onnx")
-    onnx_export(classifiers.load("accuracy", checkpoints), (image,), ["image"], "logits", folder / "accuracy.onnx")
+    classifier_onnx(checkpoints, folder, "", data.IMAGE_SHAPE)
+
+
+def classifier_onnx(checkpoints: Path, folder: Path, prefix: str, shape: tuple[int, ...]) -> None:
+    image = torch.zeros(1, *shape)
+    for name, output in (("features", "features"), ("accuracy", "logits")):
+        model = classifiers.load(prefix + name, checkpoints)
+        model = classifiers.FeatureNet(model) if name == "features" else model
+        onnx_export(model, (image,), ["image"], output, folder / f"{prefix}{name}.onnx")
+
+
+def digits_scoring(checkpoints: Path, reference: Moments, folder: Path) -> None:
+    """The classifiers of the 8x8 digits and the moments of the held-out ones, `mu` and `sigma` in one archive."""
+    classifier_onnx(checkpoints, folder, "digits-", (1, 8, 8))
+    np.savez(folder / "digits-reference.npz", mu=reference.mu, sigma=reference.sigma)
 
 
 def scoring_folder(checkpoints: Path, reference: Moments, folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from . import autoencoder
+from . import autoencoder, teacher
 from .autoencoder import LATENT, Autoencoder, Decoder
 from .distillation import (
     CHUNK,
@@ -29,8 +29,8 @@ from .distillation import (
     reflow,
     settle,
 )
-from .flow import blend, guided
-from .loop import Schedule, train
+from .flow import guided
+from .loop import Schedule
 from .losses import Distance, pseudo_huber
 from .nets import NULL_LABEL
 from .norm import UnifiedConfig, norms, recalibrate
@@ -38,7 +38,6 @@ from .student import restore
 from .transformer import LATENT_STUDENT, LATENT_TEACHER, MixerFlow, TransformerFlow
 
 BATCH = 64
-LABEL_DROPOUT = 0.1
 
 
 @dataclass(frozen=True)
@@ -84,17 +83,8 @@ class LatentGenerator(nn.Module):
 
 def fit_teacher(path: Path, latents: Tensor, labels: Tensor, schedule: Schedule) -> TransformerFlow:
     torch.manual_seed(schedule.seed)
-    model = TransformerFlow(LATENT_TEACHER)
-
-    def loss_of(_: int, rng: torch.Generator) -> Tensor:
-        pick = torch.randint(len(latents), (2 * BATCH,), generator=rng)
-        x, label = latents[pick], labels[pick]
-        label = torch.where(torch.rand(len(pick), generator=rng) < LABEL_DROPOUT, NULL_LABEL, label)
-        z, t = torch.randn(x.shape, generator=rng), torch.rand(len(pick), generator=rng)
-        return (model(blend(z, x, t), t, label) - (x - z)).square().mean()
-
-    model.load_state_dict(train("latent teacher", model, schedule, path, loss_of))
-    return model.eval().requires_grad_(False)
+    model = teacher.learn("latent teacher", TransformerFlow(LATENT_TEACHER), latents, labels, schedule, path)
+    return model.requires_grad_(False)
 
 
 def new_student(plan: LatentPlan) -> MixerFlow:
@@ -125,7 +115,7 @@ def teach(folder: Path, model: Autoencoder, images: Tensor, labels: Tensor, plan
 def student(
     folder: Path,
     model: Autoencoder,
-    teacher: TransformerFlow,
+    guide: TransformerFlow,
     pixels: Distance,
     plan: LatentPlan,
     progress: Callable[[int, int], None],
@@ -135,7 +125,7 @@ def student(
     def labels_of(_: torch.Generator) -> tuple[Tensor]:
         return (torch.arange(CHUNK) % 10,)
 
-    velocity = guided(teacher, NULL_LABEL, plan.guidance)
+    velocity = guided(guide, NULL_LABEL, plan.guidance)
     draw_pairs(velocity, LATENT, plan.pairs, folder / "pairs", labels_of, progress=progress)
     pairs, net = load_pairs(folder / "pairs"), new_student(plan)
     reflow(net, pairs, ReflowConfig(batch=BATCH), plan.reflow, folder / "reflow.pt")

@@ -15,7 +15,9 @@ NULL_LABEL = 10
 
 @dataclass(frozen=True)
 class NetConfig:
-    """`narrow` channels at 14x14, `wide` at 7x7, `sinusoids` time features, `embed` embedding width."""
+    """`narrow` channels at half the image's size, `wide` at a quarter, `sinusoids` time features, `embed` embedding
+    width, `planes` image planes read (one is written).
+    """
 
     narrow: int
     wide: int
@@ -24,6 +26,7 @@ class NetConfig:
     labels: int = 10
     norm: NormKind = "unified"
     unified: UnifiedConfig = UnifiedConfig()
+    planes: int = 1
 
 
 TEACHER = NetConfig(narrow=48, wide=64, sinusoids=32, embed=128, labels=11, norm="group")
@@ -94,14 +97,16 @@ class Block(nn.Module):
 
 
 class FlowNet(nn.Module):
-    """velocity = net(noise [n,1,28,28], t [n], label [n]); the work is done at 14x14 and 7x7."""
+    """velocity [n, 1, h, w] = net(noise [n, planes, h, w], t [n], label [n]), h and w multiples of 4; the work is
+    done at half and a quarter of that size.
+    """
 
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         narrow, wide = config.narrow, config.wide
         self.config = config
         self.embedding = Embedding(config)
-        self.stem = Conditioned(4, narrow, config)
+        self.stem = Conditioned(4 * config.planes, narrow, config)
         self.encoder = Block(narrow, narrow, config)
         self.down = Conditioned(narrow, wide, config, stride=2)
         self.middle = nn.ModuleList([Block(wide, wide, config), Block(wide, wide, config)])

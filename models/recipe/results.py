@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from . import ablation
-from .card import Lengths, Score, row, teacher_rows
+from .card import Lengths, Score, refined_table, row, solver, teacher_rows
 from .transformer import VITS
 
 UNETS = {
@@ -70,6 +70,31 @@ def _solvers(results: list[dict]) -> str:
     return f"## Solver of the pairs\n\n`python -m recipe solvers`; the guided teacher.\n\n{HEAD}\n{lines}"
 
 
+def _refined(noted: dict) -> str:
+    return (
+        f"The refiner's squared error is {noted['gain']:.3f} of that of keeping the previous velocity. Blocks as in the "
+        "model card; work in\nmillion multiply-accumulates a sample.\n\n"
+        f"{refined_table(noted['rows'])}"
+    )
+
+
+def _digits(noted: dict) -> str:
+    """Frechet distances of different domains are in different features and do not compare."""
+    lines = []
+    for name in (n for n in noted if n != "classifiers"):
+        lines += [
+            f"| `{name}` | {solver(r)} | {r['guidance']} | {r['fd']:.3f} | {r['accuracy']:.3f} | {r['nearest']:.3f} |"
+            for r in noted[name]["drawn"]
+        ]
+    samples = noted["digits"]["drawn"][0]["samples"]
+    head = "| | solver | guidance | FD | class accuracy | nearest |\n|---|---|---|---|---|---|"
+    return (
+        f"## Digits, 8x8\n\n`python -m recipe digits`; {samples:,} samples, classifier and moments of the digits' own; "
+        "`nearest` is the distance to\nthe nearest training image (held-out images: "
+        f"{noted['digits']['real']['nearest']:.3f}).\n\n{head}\n" + "\n".join(lines)
+    )
+
+
 def page(work: Path, students: Lengths, vits: Lengths, several: int) -> str:
     wide = "| | FD | class accuracy | samples | FD, five draws | parameters | outliers |\n" + "|---" * 7 + "|"
     parts = [
@@ -102,6 +127,13 @@ def page(work: Path, students: Lengths, vits: Lengths, several: int) -> str:
             f"{cells[0]['distill_1']['samples']:,} samples each.\nCells are short: only large differences count."
         )
         parts.append(f"## Ablation\n\n{how}\n\n{ablation.table(cells, several)}")
+    refined, small, small_refined = (_noted(work, n) for n in ("refiner", "digits", "digits-refiner"))
+    if refined is not None:
+        parts.append(f"## FlowTurbo on the teacher\n\n`python -m recipe refiner`\n\n{_refined(refined)}")
+    if small is not None:
+        parts.append(_digits(small))
+    if small_refined is not None:
+        parts.append(f"## FlowTurbo on `digits-unet`\n\n`python -m recipe digits-refiner`\n\n{_refined(small_refined)}")
     if latent is not None:
         coder, guide, student = latent["reconstruction"], latent["teacher"], latent["student"]
         lines = [

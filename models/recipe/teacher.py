@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .flow import Method, blend, guided, integrate_all
 from .loop import Schedule, load_checkpoint, train
@@ -19,20 +19,29 @@ BATCH = 128
 LABEL_DROPOUT = 0.1
 
 
-def fit(path: Path, images: Tensor, labels: Tensor, schedule: Schedule) -> FlowNet:
-    torch.manual_seed(schedule.seed)
-    model = FlowNet(TEACHER)
+def points(images: Tensor, labels: Tensor, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`count` draws of noise, image, uniform time and label, a tenth of the labels replaced by the null row."""
+    pick = torch.randint(len(images), (count,), generator=rng)
+    x, label = images[pick], labels[pick]
+    label = torch.where(torch.rand(count, generator=rng) < LABEL_DROPOUT, NULL_LABEL, label)
+    z = torch.randn(x.shape, generator=rng)
+    return z, x, torch.rand(count, generator=rng), label
+
+
+def learn(name: str, model: nn.Module, images: Tensor, labels: Tensor, schedule: Schedule, path: Path) -> nn.Module:
+    """The rectified flow of images [m, ...] with labels [m] by any net(x_t, t, label)."""
 
     def loss_of(_: int, rng: torch.Generator) -> Tensor:
-        pick = torch.randint(len(images), (BATCH,), generator=rng)
-        x, label = images[pick], labels[pick]
-        label = torch.where(torch.rand(BATCH, generator=rng) < LABEL_DROPOUT, NULL_LABEL, label)
-        z = torch.randn(x.shape, generator=rng)
-        t = torch.rand(BATCH, generator=rng)
+        z, x, t, label = points(images, labels, BATCH, rng)
         return (model(blend(z, x, t), t, label) - (x - z)).square().mean()
 
-    model.load_state_dict(train("teacher", model, schedule, path, loss_of))
+    model.load_state_dict(train(name, model, schedule, path, loss_of))
     return model.eval()
+
+
+def fit(path: Path, images: Tensor, labels: Tensor, schedule: Schedule) -> FlowNet:
+    torch.manual_seed(schedule.seed)
+    return learn("teacher", FlowNet(TEACHER), images, labels, schedule, path)
 
 
 def load(path: Path) -> FlowNet:
@@ -43,7 +52,7 @@ def load(path: Path) -> FlowNet:
 
 
 def draw(
-    model: FlowNet,
+    model: nn.Module,
     z: Tensor,
     label: Tensor,
     steps: int,
@@ -51,5 +60,5 @@ def draw(
     method: Method = "euler",
     end: float = 1.0,
 ) -> Tensor:
-    """Guided samples [n, 1, 28, 28], clamped to the data range."""
+    """Guided samples of the shape of z, clamped to the data range."""
     return integrate_all(guided(model, NULL_LABEL, guidance), z, (label,), steps, method, end).clamp(-1, 1)

@@ -1,5 +1,5 @@
-"""Flow nets over the 7x7 = 49 positions of an image or a latent: a pre-norm transformer, and a pre-norm mixer of
-convolutions alone, every operation of which has an int8 kernel.
+"""Flow nets over the 7x7 positions of an image or a latent, or another grid: a pre-norm transformer, and a pre-norm
+mixer of convolutions alone, every operation of which has an int8 kernel.
 
 Shapes are written out, with -1 for the batch alone, so that the exported graph holds no arithmetic on shapes.
 Time and label enter only as a bias of each block's hidden layer, so that at a fixed time they are constants. Every
@@ -18,18 +18,17 @@ from torch import Tensor, nn
 from .nets import Embedding, NetConfig
 from .norm import NormKind, UnifiedConfig, norm_maker
 
-TOKENS = 49
-
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """`channels` in and out, `patch` x `patch` pixels a token, `ratio` hidden widths of the MLP.
+    """`channels` in and out, `grid` x `grid` tokens of `patch` x `patch` pixels, `ratio` hidden widths of the MLP.
 
     `placement` "peri" (Peri-LN, ICML 2025) puts a second norm behind each branch: x + N(F(N(x))).
     """
 
     channels: int = 1
     patch: int = 4
+    grid: int = 7
     width: int = 64
     blocks: int = 4
     heads: int = 4
@@ -41,6 +40,10 @@ class TransformerConfig:
     placement: Literal["pre", "peri"] = "pre"
     unified: UnifiedConfig = UnifiedConfig()
 
+    @property
+    def tokens(self) -> int:
+        return self.grid**2
+
     def embedding(self) -> Embedding:
         return Embedding(NetConfig(0, 0, self.sinusoids, self.embed, self.labels))
 
@@ -48,20 +51,20 @@ class TransformerConfig:
 class Attention(nn.Module):
     """softmax(q k^T / sqrt(width / heads)) v over tokens [n, tokens, width], q, k and v by three linear layers."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, tokens: int) -> None:
         super().__init__()
-        self.heads, self.width = heads, width
+        self.heads, self.width, self.tokens = heads, width, tokens
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.out = nn.Linear(width, width)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.reshape(-1, TOKENS, self.heads, self.width // self.heads).transpose(1, 2)
+        return x.reshape(-1, self.tokens, self.heads, self.width // self.heads).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
         scale = (self.width // self.heads) ** -0.5
         weights = torch.softmax(q @ k.transpose(2, 3) * scale, 3)
-        return self.out((weights @ v).transpose(1, 2).reshape(-1, TOKENS, self.width))
+        return self.out((weights @ v).transpose(1, 2).reshape(-1, self.tokens, self.width))
 
 
 class TransformerBlock(nn.Module):
@@ -71,7 +74,7 @@ class TransformerBlock(nn.Module):
         peri = config.placement == "peri"
         self.attention_in, self.mlp_in = make(width), make(width)
         self.attention_out, self.mlp_out = (make(width) if peri else nn.Identity() for _ in range(2))
-        self.attention = Attention(width, config.heads)
+        self.attention = Attention(width, config.heads, config.tokens)
         self.first = nn.Linear(width, config.ratio * width)
         self.dense = nn.Linear(config.embed, config.ratio * width)
         self.second = nn.Linear(config.ratio * width, width)
@@ -83,7 +86,7 @@ class TransformerBlock(nn.Module):
 
 
 class TransformerFlow(nn.Module):
-    """velocity = net(noise [n, channels, 7 patch, 7 patch], t [n], label [n])."""
+    """velocity = net(noise [n, channels, grid patch, grid patch], t [n], label [n])."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -91,7 +94,7 @@ class TransformerFlow(nn.Module):
         features = config.channels * config.patch**2
         self.embedding = config.embedding()
         self.patches = nn.Linear(features, config.width)
-        self.position = nn.Parameter(0.02 * torch.randn(1, TOKENS, config.width))
+        self.position = nn.Parameter(0.02 * torch.randn(1, config.tokens, config.width))
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
         self.norm = norm_maker(config.norm, config.unified, "tokens")(config.width)
         self.head = nn.Linear(config.width, features)
@@ -101,11 +104,11 @@ class TransformerFlow(nn.Module):
     def forward(self, noise: Tensor, t: Tensor, label: Tensor) -> Tensor:
         s = self.embedding(t, label)
         x = F.pixel_unshuffle(noise, self.config.patch) if self.config.patch > 1 else noise
-        features = self.patches.in_features
-        x = self.patches(x.reshape(-1, features, TOKENS).transpose(1, 2)) + self.position
+        features, grid = self.patches.in_features, self.config.grid
+        x = self.patches(x.reshape(-1, features, self.config.tokens).transpose(1, 2)) + self.position
         for block in self.blocks:
             x = block(x, s)
-        x = self.head(self.norm(x)).transpose(1, 2).reshape(-1, features, 7, 7)
+        x = self.head(self.norm(x)).transpose(1, 2).reshape(-1, features, grid, grid)
         return F.pixel_shuffle(x, self.config.patch) if self.config.patch > 1 else x
 
 
@@ -133,7 +136,7 @@ class MixerBlock(nn.Module):
 
 
 class MixerFlow(nn.Module):
-    """velocity = net(noise [n, channels, 7, 7], t [n], label [n]); `patch` and `heads` are not used.
+    """velocity = net(noise [n, channels, 7, 7], t [n], label [n]); `patch`, `grid` and `heads` are not used.
 
     Positions differ by their distance to the zero padding, so that no table of positions is added.
     """
