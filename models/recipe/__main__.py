@@ -29,20 +29,22 @@ from . import (
     student,
     teacher,
 )
+from .digits import DIGITS_SMOKE, DigitsPlan
 from .distillation import CHUNK, PairConfig, Pairs, draw_pairs, load_pairs
 from .flow import Method, guided
 from .loop import Schedule, save_atomic, step_rng
 from .losses import image_distance
 from .nets import NULL_LABEL, STUDENTS, TEACHER, FlowNet, flow_macs, macs, parameters
 from .norm import UnifiedConfig, skipped
+from .refiner import RefinerPlan
 from .transformer import LATENT_STUDENT, LATENT_TEACHER, VITS, MixerFlow, TransformerFlow
 
 STAGES = (
-    *("classifiers", "teacher", "guidance", "pairs", "reflow", "distill", "settle", "spread", "qat", "score", "export"),
-    *("scoring", "solvers", "ablation", "latent", "latent-export", "refiner", "teacher-export"),
+    *("classifiers", "teacher", "guidance", "pairs", "reflow", "distill", "settle", "spread", "qat", "score"),
+    *("export", "card", "scoring", "solvers", "ablation", "latent", "latent-export", "refiner", "teacher-export"),
     *("digits", "digits-refiner", "digits-export", "results", "count"),
 )
-PER_MODEL = ("reflow", "distill", "settle", "spread", "qat", "export")
+PER_MODEL = ("reflow", "distill", "settle", "spread", "qat", "export", "card")
 MODELS = (*STUDENTS, *VITS)
 IMAGE = (1, 28, 28)
 
@@ -78,9 +80,9 @@ class Plan:
     qat: Schedule = Schedule(steps=200, lr=1e-4, warmup=10, floor=0.01, ema=0.99, seed=7)
     ablation: ablation.AblationConfig = ablation.AblationConfig()
     latent: latent.LatentPlan = latent.LatentPlan()
-    refiner: refiner.RefinerPlan = refiner.FASHION_PLAN
-    digits: digits.DigitsPlan = digits.DigitsPlan()
-    digits_refiner: refiner.RefinerPlan = refiner.DIGITS_PLAN
+    refined: RefinerPlan = refiner.FASHION_PLAN
+    refined_digits: RefinerPlan = refiner.DIGITS_PLAN
+    digits: DigitsPlan = DigitsPlan()
     guidance_trial: int = 1000
     scored: int = 10_000
     few_steps: int = 12
@@ -104,9 +106,9 @@ SMOKE = Plan(
         Schedule(steps=5, lr=1e-3, warmup=2, seed=4), Schedule(steps=5, lr=1e-3, warmup=2, seed=5), 2, 200
     ),
     latent=latent.LATENT_SMOKE,
-    refiner=replace(refiner.FASHION_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=41)),
-    digits=digits.DIGITS_SMOKE,
-    digits_refiner=replace(refiner.DIGITS_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=42)),
+    refined=replace(refiner.FASHION_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=41)),
+    digits=DIGITS_SMOKE,
+    refined_digits=replace(refiner.DIGITS_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=42)),
     guidance_trial=100,
     scored=200,
     few_steps=2,
@@ -381,21 +383,26 @@ def stage_latent_export(run: Run) -> None:
 
 
 def stage_export(run: Run, name: str) -> None:
-    """Write the model folder and the scoring networks."""
+    """Write the model folder."""
     model = student.restore(new_student(run, name), run.checkpoint("settle", name))
     called = run.called or name
     folder = run.out / called
     export.model_folder(model, called, folder)
-    scores = run.noted("teacher")
-    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
-    guide = FlowNet(TEACHER)
+    (folder / "scores.json").write_text(json.dumps(run.noted("teacher"), indent=2) + "\n")
+    stage_card(run, name)
+
+
+def stage_card(run: Run, name: str) -> None:
+    """The model card again, with the scores in int8 if `student.json` has them."""
+    called, model, guide = run.called or name, new_student(run, name), FlowNet(TEACHER)
+    folder = run.out / called
     card.write(
         card.Subject(
             called, model.config, (parameters(model), flow_macs(model)), (parameters(guide), flow_macs(guide))
         ),
         len(run.pairs()),
         run.plan.of(name),
-        scores,
+        run.noted("teacher"),
         run.noted(f"{name}.settle"),
         run.noted("classifiers"),
         folder / "README.md",
@@ -411,17 +418,17 @@ REFINED = (
 def stage_refiner(run: Run) -> None:
     """FlowTurbo's refiner of the teacher, and its schedules against Euler's at their work."""
     guide, plan = run.teacher(), run.plan
-    model = refiner.fit(guide, *run.images("train"), plan.refiner, run.checkpoint("refiner"))
+    model = refiner.fit(guide, *run.images("train"), plan.refined, run.checkpoint("refiner"))
     z, label = noise_and_labels(plan.many_scored, 9)
     macs = flow_macs(guide), flow_macs(model.net, (2, 28, 28))
     result = {
-        "gain": refiner.gain(model, guide, *run.images("t10k"), plan.refiner.reach),
+        "gain": refiner.gain(model, guide, *run.images("t10k"), plan.refined.reach),
         "rows": refiner.compare(guide, model, z, label, plan.guidance, macs, REFINED, run.scorer().score),
     }
     run.note("refiner", result)
 
 
-def refiner_section(plan: refiner.RefinerPlan, shape: tuple[int, ...], work: int, noted: dict) -> str:
+def refiner_section(plan: RefinerPlan, shape: tuple[int, ...], work: int, noted: dict) -> str:
     net = refiner.build(plan).net
     size = parameters(net), flow_macs(net, (2, *shape[1:]))
     return card.refiner_section(size, size[1] / work, plan.reach, plan.schedule.steps, noted["gain"], noted["rows"])
@@ -436,8 +443,8 @@ def stage_teacher_export(run: Run) -> None:
     classes = [*data.CLASSES, "none"]
     export.path_folder(guide, folder.name, folder, images[: export.GOLDEN], classes, sheet, 2)
     rng = step_rng(0, 1)
-    inputs = refiner.example(guide, images, labels, export.GOLDEN, plan.refiner.reach, rng)[0]
-    export.refiner_folder(refiner.restore(plan.refiner, run.checkpoint("refiner")), folder, inputs)
+    inputs = refiner.example(guide, images, labels, export.GOLDEN, plan.refined.reach, rng)[0]
+    export.refiner_folder(refiner.restore(plan.refined, run.checkpoint("refiner")), folder, inputs)
     scores = run.noted("teacher")
     (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     work = flow_macs(guide)
@@ -446,7 +453,7 @@ def stage_teacher_export(run: Run) -> None:
         plan.teacher.steps,
         scores,
         run.noted("classifiers"),
-        refiner_section(plan.refiner, IMAGE, work, run.noted("refiner")),
+        refiner_section(plan.refined, IMAGE, work, run.noted("refiner")),
         folder / "README.md",
     )
 
@@ -460,13 +467,13 @@ def stage_digits_refiner(run: Run) -> None:
     """FlowTurbo's refiner of `digits-unet`."""
     plan, folder = run.plan, run.work / "digits"
     train, held = digits.load()
-    guide = digits.restore("digits-unet", folder, plan.digits.nets)
-    model = refiner.fit(guide, train.x, train.label, plan.digits_refiner, folder / "refiner.pt")
+    guide = digits.restore("digits-unet", folder, plan.digits.of("digits-unet"))
+    model = refiner.fit(guide, train.x, train.label, plan.refined_digits, folder / "refiner.pt")
     z, label = noise_and_labels(plan.digits.scored, 9, digits.SHAPE)
     macs = flow_macs(guide, digits.SHAPE), flow_macs(model.net, (2, 8, 8))
     score = digits.scorer(folder, held).score
     result = {
-        "gain": refiner.gain(model, guide, held.x, held.label, plan.digits_refiner.reach),
+        "gain": refiner.gain(model, guide, held.x, held.label, plan.refined_digits.reach),
         "rows": refiner.compare(guide, model, z, label, digits.GUIDANCE, macs, REFINED, score),
     }
     run.note("digits-refiner", result)
@@ -481,21 +488,22 @@ def stage_digits_export(run: Run) -> None:
     z, label = export.sheet_inputs(digits.SHAPE)
     classes = [*map(str, range(10)), "none"]
     for name in digits.NETS:
-        model, folder = digits.restore(name, work, plan.nets), run.out / name
+        model, folder = digits.restore(name, work, plan.of(name)), run.out / name
         own = held.mapped(digits.inverted) if name == "digits-b" else held
         sheet = teacher.draw(model, z, label, plan.many_steps, digits.GUIDANCE)
         export.path_folder(model, name, folder, own.x[: export.GOLDEN], classes, sheet, 4)
-        export.save_arrays(folder / "held-out", images=own.x, label=own.label)
+        if name in ("digits", "digits-b"):
+            export.save_arrays(folder / "held-out", images=own.x, label=own.label)
         size, section = (parameters(model), flow_macs(model, digits.SHAPE)), ""
         if name == "digits-unet" and (run.work / "digits-refiner.json").exists():
-            small = refiner.restore(run.plan.digits_refiner, work / "refiner.pt")
-            reach = run.plan.digits_refiner.reach
+            small = refiner.restore(run.plan.refined_digits, work / "refiner.pt")
+            reach = run.plan.refined_digits.reach
             inputs = refiner.example(model, own.x, own.label, export.GOLDEN, reach, step_rng(0, 1))[0]
             export.refiner_folder(small, folder, inputs)
-            section = refiner_section(run.plan.digits_refiner, digits.SHAPE, size[1], run.noted("digits-refiner"))
+            section = refiner_section(run.plan.refined_digits, digits.SHAPE, size[1], run.noted("digits-refiner"))
         subject = card.Subject(name, model.config, size, side=8)
         judge = noted["classifiers"]["digits-accuracy"]
-        card.write_digits(subject, plan.nets.steps, noted[name], judge, section, folder / "README.md")
+        card.write_digits(subject, plan.of(name).steps, noted[name], judge, section, folder / "README.md")
 
 
 def stage_scoring(run: Run) -> None:

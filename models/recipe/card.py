@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -91,6 +92,8 @@ MIT OR Apache-2.0, like the rest of this repository.
 MEASURE = """Frechet distance (FD, lower is better) to the 10,000 real test images in the network of `models/scoring`, and the
 share of samples that an independent classifier gives to the class asked for; labels in equal shares. Guidance
 raises the accuracy above that of real images because it avoids pictures between two classes."""
+FILES = """| `*.flq`, `student.json` | the int8 graph that `flowlet quantize` makes of the network, and its scores |
+"""
 CLASSES = "Classes 0 to 9: t-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle-boot."
 
 
@@ -127,7 +130,7 @@ Draws a 28x28 grey picture of a chosen garment from noise in one step: x = z + v
 | `model.toml` | what the ONNX file cannot say: the flow convention, classes, pixel range, tolerance |
 | `golden/` | sixteen inputs and the velocities that PyTorch computes for them |
 | `scores.json` | the teacher's figures |
-
+{FILES if path.with_name(f"{name}.flq").exists() else ""}
 ## Network
 
 {network(subject)}
@@ -155,10 +158,26 @@ that have fixed ones are frozen at what noise at t = 0 gives.
 {table}
 
 <!-- scores:begin -->
-<!-- scores:end -->
+{deployed(name, path.with_name("student.json"))}<!-- scores:end -->
 
 {LIMITS}"""
     )
+
+
+def deployed(name: str, scored: Path) -> str:
+    """The scores that `flowlet score --json` printed, if they are there."""
+    if not scored.exists():
+        return ""
+    found = json.loads(scored.read_text())
+    samples, f32, int8 = found["scores_n"], found["scores"]["f32"], found["scores"]["int8"]
+    return f"""In flowlet, on its own noise (seed i and label i modulo 10 for sample i); printed by
+`flowlet score models/{name}/{name}.flq --against models/{name}/{name}.onnx --samples {samples}`, kept in `student.json`:
+
+| | FD | class accuracy | PSNR against f32, median / 5th percentile |
+|---|---|---|---|
+| one step, f32 | {f32["fd"]:.3f} | {f32["accuracy"]:.4f} | |
+| one step, **int8** | {int8["fd"]:.3f} | {int8["accuracy"]:.4f} | {int8["psnr_median_db"]:.2f} dB / {int8["psnr_p5_db"]:.2f} dB |
+"""
 
 
 def many_rows(scores: list[Score]) -> str:
@@ -187,6 +206,11 @@ def write_digits(subject: Subject, steps: int, result: dict, accuracy: float, re
     """The card of one of the 8x8 flows; `refiner` is a further section or nothing."""
     name, real = subject.name, result["real"]
     data = DIGITS_DATA.get(name, "the 1,437 training images")
+    what = "360 images [360,1,8,8] in [-1, 1] that no network was trained on, and their labels"
+    held = {
+        "digits": f"`held-out/` | the {what}",
+        "digits-b": f"`held-out/` | the {what}, mapped to this domain; row by row those of `models/digits/held-out`",
+    }.get(name, f"`../digits/held-out/` | the {what}")
     turned = (
         "Samples are judged with the contrast turned back, against held-out images blurred alike.\n"
         if name == "digits-b"
@@ -204,7 +228,7 @@ def write_digits(subject: Subject, steps: int, result: dict, accuracy: float, re
 | `{name}.onnx` | the network: `noise` [1,1,8,8] (the state x_t), `t` [1], `label` [1] -> `velocity` [1,1,8,8] (opset 17, batch 1) |
 | `model.toml` | the flow convention, classes, pixel range, tolerance |
 | `golden/` | sixteen inputs at t = 0, 1/16, ... and the velocities that PyTorch computes for them |
-| `held-out/` | the 360 images [360,1,8,8] in [-1, 1] that no network was trained on, and their labels |
+| {held} |
 
 ## Network
 
@@ -223,8 +247,8 @@ statistics are measured on that law afterwards.
 Frechet distance (FD) to the held-out images in the network `models/scoring/digits-features.onnx`, and the share that
 `digits-accuracy.onnx` ({accuracy:.3f} on held-out images) gives to the class asked for. "Nearest" is the mean distance
 (root mean square a pixel, data in [-1, 1]) to the nearest training image: far below that of held-out images would mean
-learning by heart. {turned}
-
+learning by heart.
+{turned}
 | | FD | class accuracy | samples | nearest |
 |---|---|---|---|---|
 | real images: FD of training images, the rest of held-out ones | {real["fd"]:.3f} | {real["accuracy"]:.3f} | {real["samples"]:,} | {real["nearest"]:.3f} |

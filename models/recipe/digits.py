@@ -41,12 +41,17 @@ class DigitsPlan:
     """Lengths of everything; minutes on one core."""
 
     classifiers: int = 1500
-    nets: Schedule = Schedule(steps=6000, lr=2e-3, warmup=200, ema=0.999, seed=31)
+    transformer: Schedule = Schedule(steps=4000, lr=2e-3, warmup=200, ema=0.999, seed=31)
+    unets: Schedule = Schedule(steps=2500, lr=2e-3, warmup=100, ema=0.998, seed=32)
     scored: int = 2000
     many_steps: int = 50
 
+    def of(self, name: str) -> Schedule:
+        return self.transformer if isinstance(NETS[name], TransformerConfig) else self.unets
 
-DIGITS_SMOKE = DigitsPlan(10, Schedule(steps=5, lr=1e-3, warmup=2, seed=31), 50, 4)
+
+_SHORT = Schedule(steps=5, lr=1e-3, warmup=2, seed=31)
+DIGITS_SMOKE = DigitsPlan(10, _SHORT, _SHORT, 50, 4)
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,7 @@ def train_all(folder: Path, plan: DigitsPlan) -> dict[str, dict]:
         model = classifiers.fit(name, folder, train.x, train.label, plan.classifiers)
         result["classifiers"][name] = round(classifiers.accuracy(model, held.x, held.label), 4)
     for name in NETS:
-        model = fit(name, folder, train, plan.nets)
+        model = fit(name, folder, train, plan.of(name))
         result[name] = {
             "real": real_row(name, train, held, folder),
             "drawn": score(name, model, train, held, folder, plan),

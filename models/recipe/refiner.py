@@ -36,7 +36,7 @@ class RefinerPlan:
 
 
 FASHION_PLAN = RefinerPlan(FASHION, Schedule(steps=1200, lr=2e-3, warmup=60, ema=0.995, seed=41))
-DIGITS_PLAN = RefinerPlan(DIGITS, Schedule(steps=2500, lr=2e-3, warmup=100, ema=0.998, seed=42))
+DIGITS_PLAN = RefinerPlan(DIGITS, Schedule(steps=1500, lr=2e-3, warmup=80, ema=0.997, seed=42))
 
 
 class Refiner(nn.Module):

@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 
 const NAMES: [&str; 2] = ["fashion-tiny", "fashion"];
 
+/// The other networks with a committed `.flq`.
+const OTHERS: [&str; 5] = ["fashion-un", "fashion-gn", "fashion-vit", "fashion-vit-ln", "fashion-vit-bn"];
+
 fn file(name: &str, extension: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name).join(name).with_extension(extension)
 }
@@ -101,10 +104,28 @@ fn the_folded_graph_equals_the_exported_network() {
 
 #[test]
 fn quantising_again_gives_the_committed_bytes() {
-    for name in NAMES {
+    for name in NAMES.into_iter().chain(OTHERS) {
         let model = Model::load(&ModelArgs::of(file(name, "onnx"))).unwrap();
         let fresh = flq::write(&quantise(model.float().unwrap(), None).unwrap());
         assert!(fresh == committed(name).0, "{name}.flq is stale: run 'flowlet quantize' and commit its file");
+    }
+}
+
+/// Each form of a network equals the one before it, from its author's outputs to the executor.
+#[test]
+fn the_other_networks_are_verified_against_their_authors() {
+    for name in OTHERS {
+        let args = flowlet_cli::verify::Args {
+            model: ModelArgs::of(file(name, "onnx")),
+            golden: file(name, "onnx").with_file_name("golden"),
+            tolerance: None,
+            precision: None,
+            calibrate: None,
+            json: true,
+        };
+        let report = flowlet_cli::verify::run(&args).unwrap();
+        assert!(!report.failed, "{name}: {}", report.text);
+        assert_eq!(report.json.get("mismatches"), Some(&0.into()), "{name}: int8 was not compared");
     }
 }
 
