@@ -12,7 +12,7 @@ use flowlet_compiler::lower::lower;
 use flowlet_compiler::passes::{Flow, Options};
 use flowlet_compiler::target::Target;
 use flowlet_onnx::{ImportOptions, import};
-use flowlet_score::{Engine, Pictures, Scorer, Scores, all_threads, scored_pictures};
+use flowlet_score::{Engine, Pictures, Reference, Scorer, Scores, all_threads, scored_pictures};
 use flowlet_tests::faults;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,8 @@ fn onnx(path: &str) -> Graph {
 fn scorer() -> Scorer {
     let networks = ["scoring/features.onnx", "scoring/accuracy.onnx"].map(|p| optimise(onnx(p), &Options::default()));
     let [features, accuracy] = networks.map(Result::unwrap);
-    Scorer::new(features, accuracy, Scorer::reference(&models().join("scoring")).unwrap()).unwrap()
+    let reference = Reference::from_folder(&models().join("scoring")).unwrap();
+    Scorer::new(features, reference).unwrap().with_accuracy(accuracy).unwrap()
 }
 
 fn float(name: &str) -> Graph {
@@ -40,17 +41,18 @@ fn float(name: &str) -> Graph {
 
 fn drawn(graph: &Graph) -> Pictures {
     if !flq::is_quantized(graph) {
-        return scored_pictures(&Engine::interpreter(graph), SAMPLES, all_threads(), &|_| {}).unwrap();
+        return scored_pictures(&Engine::interpreter(graph), SAMPLES, 0, all_threads(), &|_| {}).unwrap();
     }
     let lowered = lower(graph, [0; 32], &Target::native()).unwrap();
     let plan = lowered.plan();
     let engine = Engine::plan(graph, plan.borrow().check().unwrap());
-    scored_pictures(&engine, SAMPLES, all_threads(), &|_| {}).unwrap()
+    scored_pictures(&engine, SAMPLES, 0, all_threads(), &|_| {}).unwrap()
 }
 
 /// Frechet distance and accuracy against those of f32.
 fn same_distribution(float: &Scores, tested: &Scores) -> bool {
-    tested.fd <= 1.10 * float.fd && (tested.accuracy - float.accuracy).abs() <= 0.02
+    let close = |a: f64, b: f64| (a - b).abs() <= 0.02;
+    tested.fd <= 1.10 * float.fd && close(tested.accuracy.unwrap(), float.accuracy.unwrap())
 }
 
 /// PSNR against the pictures of f32, at least these.
@@ -62,14 +64,17 @@ fn check(name: &str, median_db: f64, p5_db: f64) {
     let scorer = scorer();
     let pictures = drawn(&float(name));
     let reference = scorer.score(&pictures, None, all_threads(), &|_| {}).unwrap();
-    println!("{name} f32: FD {:.3}, accuracy {:.4}", reference.fd, reference.accuracy);
+    println!("{name} f32: FD {:.3}, accuracy {:.4}", reference.fd, reference.accuracy.unwrap());
     let int8 = flq::read(&std::fs::read(models().join(format!("{name}/{name}.flq"))).unwrap()).unwrap();
     let scores = |what: &str, graph: &Graph| {
         let scores = scorer.score(&drawn(graph), Some(&pictures), all_threads(), &|_| {}).unwrap();
         let psnr = scores.fidelity.unwrap();
         println!(
             "{name} {what}: FD {:.3}, accuracy {:.4}, PSNR {:.2} dB, 5 % below {:.2} dB",
-            scores.fd, scores.accuracy, psnr.psnr_median_db, psnr.psnr_p5_db
+            scores.fd,
+            scores.accuracy.unwrap(),
+            psnr.psnr_median_db,
+            psnr.psnr_p5_db
         );
         scores
     };

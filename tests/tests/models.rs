@@ -198,12 +198,8 @@ fn no_byte_of_a_flq_can_cause_a_panic() {
 fn model_cards_state_what_10000_samples_give() {
     for name in NAMES {
         let args = flowlet_cli::score::Args {
-            model: ModelArgs::of(file(name, "flq")),
-            samples: NonZeroUsize::new(10_000).unwrap(),
             against: Some(file(name, "onnx")),
-            scoring: None,
-            threads: None,
-            json: true,
+            ..flowlet_cli::score::Args::of(file(name, "flq"), NonZeroUsize::new(10_000).unwrap())
         };
         let found = flowlet_cli::score::run(&args).unwrap().json;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);

@@ -1,38 +1,71 @@
-//! `flowlet score`: how good the pictures are that a model draws.
+//! `flowlet score`: how good the pictures are that a model draws, or that an array holds.
+
+mod networks;
+mod samples;
+mod table;
+
+pub use networks::Networks;
+pub use samples::{OptionalModel, SampleSource};
 
 use crate::engines::with_engine;
 use crate::model::{Model, Prepared};
-use crate::options::{ModelArgs, Precision, threads};
+use crate::options::{ModelArgs, Precision, threads, write};
 use crate::progress::Bar;
-use crate::report::{Report, Table};
-use anyhow::{Context, anyhow, bail};
-use flowlet_compiler::ir::Graph;
-use flowlet_score::{Pictures, Scorer, Scores, all_threads, scored_pictures};
-use serde_json::{Map, Value, json};
+use crate::report::Report;
+use anyhow::{anyhow, bail};
+use flowlet::Digester;
+use flowlet_score::{Pictures, Reference, Scorer, Scores, all_threads, scored_pictures};
+use serde_json::Map;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arguments of `flowlet score`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   flowlet score models/fashion/fashion.onnx --samples 1000                 f32, and int8 against it
   flowlet score fashion.flq --against models/fashion/fashion.onnx --samples 10000
-Sample i has seed i and label i modulo the number of labels. The distance depends on the number of samples: compare
-only scores of the same number.")]
+  flowlet score fashion.flq --draws 5                                      with a confidence interval
+  flowlet score --samples pictures.npy --scoring models/scoring            pictures of any other program
+  flowlet score --samples real.npy --features net.onnx --write-reference stats.npz
+  flowlet score my.onnx --features net.onnx --reference stats.npz          in your own feature network
+Picture i has seed i and label i modulo the number of labels; the next draw goes on with the next seeds. The distance,
+precision and recall depend on the number of pictures: compare only scores of the same number.")]
 pub struct Args {
-    /// The model.
+    /// The model; not needed when --samples names a file.
     #[command(flatten)]
-    pub model: ModelArgs,
-    /// Number of pictures
-    #[arg(long, value_name = "N", default_value = "1000")]
-    pub samples: NonZeroUsize,
-    /// A model whose f32 pictures are scored too, and compared with, seed by seed
-    #[arg(long, value_name = "MODEL")]
+    pub model: OptionalModel,
+    /// Number of pictures that the model draws, or pictures: [N, C, H, W], numbers in 0..1 or uint8
+    #[arg(long, value_name = "N|FILE.npy", default_value = "1000")]
+    pub samples: SampleSource,
+    /// Labels of the pictures of a file [default: picture i has label i modulo the number of labels]
+    #[arg(long, value_name = "FILE.npy")]
+    pub labels: Option<PathBuf>,
+    /// A model whose f32 pictures are scored too, and compared with, seed by seed; for pictures of a file, another file
+    #[arg(long, value_name = "MODEL|FILE.npy")]
     pub against: Option<PathBuf>,
+    /// Score this arithmetic only [default: int8, and f32 where it is known]
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Independent draws of so many pictures each; from two on, scores have a 95 % confidence interval
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub draws: NonZeroUsize,
     /// Folder with features and accuracy (.flq or .onnx), reference_mu.npy, reference_sigma.npy
     /// [default: 'scoring' beside the model's folder]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Networks")]
     pub scoring: Option<PathBuf>,
+    /// Feature network: one picture in, one vector out; goes with --reference
+    #[arg(long, value_name = "MODEL", help_heading = "Networks")]
+    pub features: Option<PathBuf>,
+    /// Real data in that network: mu [D] and sigma [D,D], as pytorch-fid writes them; features [N,D] for precision and
+    /// recall
+    #[arg(long, value_name = "FILE.npz", help_heading = "Networks")]
+    pub reference: Option<PathBuf>,
+    /// Classifier: one picture in, logits out. Do not take one that a loss used
+    #[arg(long, value_name = "MODEL", help_heading = "Networks")]
+    pub accuracy: Option<PathBuf>,
+    /// Write what the pictures look like in the feature network, for --reference, and score nothing
+    #[arg(long, value_name = "FILE.npz", help_heading = "Networks", conflicts_with_all = ["reference", "draws", "against"])]
+    pub write_reference: Option<PathBuf>,
     /// Threads; the scores do not depend on it [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -41,44 +74,147 @@ pub struct Args {
     pub json: bool,
 }
 
+/// The scores of one set of pictures, one for each draw.
+struct Row {
+    name: String,
+    draws: Vec<Scores>,
+}
+
+/// What was scored.
+struct Scored {
+    rows: Vec<Row>,
+    /// SHA-256 over the s8 pictures of all draws, if they come from integer arithmetic: those of every board.
+    digest: Option<String>,
+}
+
+impl Args {
+    /// Scores so many pictures of a model, everything else by default.
+    pub fn of(model: impl Into<PathBuf>, samples: NonZeroUsize) -> Self {
+        Args {
+            model: OptionalModel::of(model),
+            samples: SampleSource::Count(samples),
+            labels: None,
+            against: None,
+            precision: None,
+            draws: NonZeroUsize::MIN,
+            scoring: None,
+            features: None,
+            reference: None,
+            accuracy: None,
+            write_reference: None,
+            threads: None,
+            json: false,
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// What is wrong with the model or the folder.
+/// What is wrong with the model, an array or the networks.
 pub fn run(args: &Args) -> anyhow::Result<Report> {
-    let model = Model::load(&args.model)?;
-    let reference = args.against.as_ref().map(|path| Model::load(&ModelArgs::of(path))).transpose()?;
-    let folder = scoring_folder(args)?;
-    let scorer = load_scorer(&folder)?;
-    let threads = threads(args.threads, all_threads());
-    let samples = args.samples.get();
-
-    let mut rows: Vec<(&str, Scores)> = Vec::new();
-    let mut f32_pictures = None;
-    if let Some(source) = reference.as_ref().or((model.precision() == Precision::F32).then_some(&model)) {
-        let prepared = source.prepare(Some(Precision::F32), None)?;
-        let pictures = draw(&prepared, samples, threads)?;
-        rows.push(("f32", judge(&scorer, &pictures, None, threads)?));
-        f32_pictures = Some(pictures);
-    }
-    let prepared = model.prepare(Some(Precision::Int8), None)?;
-    let pictures = draw(&prepared, samples, threads)?;
-    rows.push(("int8", judge(&scorer, &pictures, f32_pictures.as_ref(), threads)?));
-
     let mut report = Report::new();
-    report.notes = model.notes();
-    report.set("model", model.graph.name.clone());
-    report.set("scores_n", samples);
-    report.set("scores", rows.iter().map(|(name, s)| ((*name).to_owned(), fields(s))).collect::<Map<_, _>>());
-    report.line(format!("{}: {samples} pictures", model.graph.name));
-    report.table(&table(&rows));
+    let threads = threads(args.threads, all_threads());
+    let scored = match (&args.samples, &args.model.0) {
+        (SampleSource::File(path), None) => {
+            let networks = Networks::load(args)?;
+            if args.draws.get() > 1 {
+                bail!("--draws: a file is one draw; give the number of pictures to a model instead");
+            }
+            let pictures = samples::read_pictures(path, args.labels.as_deref(), &networks)?;
+            report.set("samples", path.display().to_string());
+            report.line(format!("{}: {} pictures", path.display(), pictures.len()));
+            report.set("scores_n", pictures.len());
+            if let Some(out) = &args.write_reference {
+                return write_reference(report, &networks, &pictures, threads, out);
+            }
+            let reference = args.against.as_ref();
+            let reference = reference.map(|path| samples::read_pictures(path, args.labels.as_deref(), &networks));
+            let reference = reference.transpose()?;
+            if reference.as_ref().is_some_and(|r| r.len() != pictures.len()) {
+                bail!("--against holds another number of pictures than --samples");
+            }
+            let scores = judge(networks.scorer()?, &pictures, reference.as_ref(), threads)?;
+            Scored { rows: vec![Row { name: "pictures".to_owned(), draws: vec![scores] }], digest: None }
+        }
+        (SampleSource::File(_), Some(_)) => bail!("give a model, or --samples FILE.npy, not both"),
+        (SampleSource::Count(_), None) => {
+            bail!("nothing to score: give a model, or pictures as --samples FILE.npy")
+        }
+        (SampleSource::Count(samples), Some(model)) => {
+            if args.labels.is_some() {
+                bail!("--labels are those of the pictures of a file; a model is asked for every label in turn");
+            }
+            let model = Model::load(model)?;
+            report.notes = model.notes();
+            report.set("model", model.graph.name.clone());
+            report.set("scores_n", samples.get());
+            report.set("draws", args.draws.get());
+            let networks = Networks::load(args)?;
+            if let Some(out) = &args.write_reference {
+                let prepared = model.prepare(args.precision, None)?;
+                let pictures = draw(&prepared, samples.get(), 0, threads)?;
+                return write_reference(report, &networks, &pictures, threads, out);
+            }
+            let draws = if args.draws.get() > 1 { format!("{} draws of ", args.draws) } else { String::new() };
+            report.line(format!("{}: {draws}{samples} pictures", model.graph.name));
+            score_model(args, &model, samples.get(), networks.scorer()?, threads)?
+        }
+    };
+    report.set("scores", scored.rows.iter().map(|row| (row.name.clone(), table::fields(row))).collect::<Map<_, _>>());
+    report.table(&table::table(&scored.rows));
+    report.set("bit_exact", scored.digest.is_some());
+    report.set("digest", scored.digest.clone());
+    if let Some(digest) = scored.digest {
+        report
+            .line(format!("int8: bit for bit the pictures of every board for these seeds and labels; digest {digest}"));
+    }
     Ok(report)
 }
 
-fn draw(prepared: &Prepared<'_>, samples: usize, threads: NonZeroUsize) -> anyhow::Result<Pictures> {
+/// Scores a model draw by draw, so that only the pictures of one are in memory.
+fn score_model(
+    args: &Args,
+    model: &Model,
+    samples: usize,
+    scorer: &Scorer,
+    threads: NonZeroUsize,
+) -> anyhow::Result<Scored> {
+    let wanted = |precision| args.precision.is_none_or(|only| only == precision);
+    let against = args.against.as_ref().map(|path| Model::load(&ModelArgs::of(path))).transpose()?;
+    let float = against.as_ref().or((model.precision() == Precision::F32).then_some(model));
+    if float.is_none() && args.precision == Some(Precision::F32) {
+        model.float()?;
+    }
+    let float = float.map(|model| model.prepare(Some(Precision::F32), None)).transpose()?;
+    let int8 = wanted(Precision::Int8).then(|| model.prepare(Some(Precision::Int8), None)).transpose()?;
+    let (mut rows, mut digester, mut exact) = (Vec::new(), Digester::new(), int8.is_some());
+    let mut keep = |precision: Precision, scores| match rows.iter_mut().find(|r: &&mut Row| r.name == precision.name())
+    {
+        Some(row) => row.draws.push(scores),
+        None => rows.push(Row { name: precision.name().to_owned(), draws: vec![scores] }),
+    };
+    for number in 0..args.draws.get() {
+        let reference = float.as_ref().map(|float| draw(float, samples, number, threads)).transpose()?;
+        if let Some(pictures) = reference.as_ref().filter(|_| wanted(Precision::F32)) {
+            keep(Precision::F32, judge(scorer, pictures, None, threads)?);
+        }
+        if let Some(int8) = &int8 {
+            let pictures = draw(int8, samples, number, threads)?;
+            exact &= !pictures.raw().is_empty();
+            digester.add_bytes(pictures.raw());
+            keep(Precision::Int8, judge(scorer, &pictures, reference.as_ref(), threads)?);
+        }
+    }
+    Ok(Scored { rows, digest: exact.then(|| digester.finish().to_string()) })
+}
+
+fn draw(prepared: &Prepared<'_>, samples: usize, number: usize, threads: NonZeroUsize) -> anyhow::Result<Pictures> {
     let bar = Bar::new(&format!("drawing in {}", prepared.graph.meta("precision").unwrap_or("f32")), samples);
     let progress = |done: usize| bar.at(done);
-    with_engine(&prepared.graph, prepared.hash, |engine| Ok(scored_pictures(engine, samples, threads, &progress)?))
+    with_engine(&prepared.graph, prepared.hash, |engine| {
+        Ok(scored_pictures(engine, samples, number, threads, &progress)?)
+    })
 }
 
 fn judge(
@@ -87,56 +223,41 @@ fn judge(
     reference: Option<&Pictures>,
     threads: NonZeroUsize,
 ) -> anyhow::Result<Scores> {
-    let bar = Bar::new("scoring", 2 * pictures.len());
+    let bar = Bar::new("scoring", scorer.work(pictures.len()));
     Ok(scorer.score(pictures, reference, threads, &|done| bar.at(done))?)
 }
 
-fn fields(scores: &Scores) -> Value {
-    let f = scores.fidelity;
-    json!({ "fd": scores.fd, "accuracy": scores.accuracy, "psnr_median_db": f.map(|f| f.psnr_median_db),
-            "psnr_p5_db": f.map(|f| f.psnr_p5_db), "snr_db": f.map(|f| f.snr_db) })
+fn write_reference(
+    mut report: Report,
+    networks: &Networks,
+    pictures: &Pictures,
+    threads: NonZeroUsize,
+    out: &std::path::Path,
+) -> anyhow::Result<Report> {
+    let bar = Bar::new("features", pictures.len());
+    let rows = flowlet_score::features(&networks.features, pictures, threads, &|done| bar.at(done))?;
+    let reference = Reference::fit(rows, networks.feature_count()?)?;
+    write(out, &reference.to_npz()?)?;
+    let (count, width) = (pictures.len(), reference.gaussian().dims());
+    report.line(format!(
+        "wrote {}: mean and covariance of {width} features, and those of {count} pictures",
+        out.display()
+    ));
+    report.set("reference", out.display().to_string());
+    Ok(report)
 }
 
-fn table(rows: &[(&str, Scores)]) -> Table {
-    let mut table = Table::titled(&["", "FD", "accuracy", "PSNR median dB", "PSNR 5 % dB", "SNR dB"]);
-    for (name, s) in rows {
-        let db = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));
-        table.row([
-            (*name).to_owned(),
-            format!("{:.3}", s.fd),
-            format!("{:.4}", s.accuracy),
-            db(s.fidelity.map(|f| f.psnr_median_db)),
-            db(s.fidelity.map(|f| f.psnr_p5_db)),
-            db(s.fidelity.map(|f| f.snr_db)),
-        ]);
-    }
-    table
-}
-
+/// The scoring folder: the one given, or `scoring` beside the folder of a model.
 fn scoring_folder(args: &Args) -> anyhow::Result<PathBuf> {
     if let Some(folder) = &args.scoring {
         return Ok(folder.clone());
     }
-    let beside = |model: &Path| Some(model.canonicalize().ok()?.parent()?.parent()?.join("scoring"));
-    let candidates = std::iter::once(&args.model.model).chain(&args.against).filter_map(|m| beside(m));
-    candidates.into_iter().find(|folder| folder.is_dir()).ok_or_else(|| {
-        anyhow!("there is no folder 'scoring' beside the model's: give --scoring DIR, as models/scoring")
+    let beside = |model: &PathBuf| Some(model.canonicalize().ok()?.parent()?.parent()?.join("scoring"));
+    let models = args.model.0.iter().map(|m| &m.model).chain(&args.against);
+    models.filter_map(beside).find(|folder| folder.is_dir()).ok_or_else(|| {
+        anyhow!(
+            "there is no folder 'scoring' beside the model's: give --scoring DIR, as models/scoring, or a network as \
+             --features MODEL --reference FILE.npz"
+        )
     })
-}
-
-/// A scorer from a folder: networks as `.flq` or `.onnx`, statistics as `.npy`.
-///
-/// # Errors
-/// When a file is missing or does not fit.
-pub fn load_scorer(folder: &Path) -> anyhow::Result<Scorer> {
-    let network = |name: &str| -> anyhow::Result<Graph> {
-        let paths = ["flq", "onnx"].map(|e| folder.join(name).with_extension(e));
-        let Some(path) = paths.iter().find(|p| p.exists()) else {
-            bail!("{} holds neither {name}.flq nor {name}.onnx", folder.display());
-        };
-        Ok(Model::load(&ModelArgs::of(path))?.float()?.clone())
-    };
-    let networks = network("features").and_then(|f| Ok((f, network("accuracy")?)));
-    let (features, accuracy) = networks.context("the scoring networks cannot be used")?;
-    Ok(Scorer::new(features, accuracy, Scorer::reference(folder)?)?)
 }

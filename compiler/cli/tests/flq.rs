@@ -177,8 +177,57 @@ fn score_of_a_model_against_itself() {
     let scores = &one.json()["scores"];
     assert!(scores["int8"]["psnr_median_db"].as_f64().unwrap() > 20.0, "{scores}");
     assert!(scores["f32"]["fd"].is_number() && scores["int8"]["accuracy"].is_number(), "{scores}");
+    assert_eq!(one.json()["bit_exact"], true);
+    let first = flowlet(&f, "score {}/q.flq --scoring {} --samples 24 --json").ok().json();
+    assert_eq!(first["digest"], one.json()["digest"], "the digest is that of the int8 pictures alone");
+
+    let drawn = flowlet(&f, "score {}/q.flq --scoring {} --samples 24 --draws 3 --json").ok().json();
+    let (of_draws, alone) = (&drawn["scores"]["int8"], &first["scores"]["int8"]);
+    assert_eq!(of_draws["draws"].as_array().unwrap().len(), 3);
+    assert_eq!(of_draws["draws"][0]["fd"], alone["fd"], "the first draw has the seeds of a single one");
+    assert_ne!(of_draws["draws"][1]["fd"], alone["fd"]);
+    assert!(of_draws["interval"]["fd"].as_f64().unwrap() > 0.0 && alone["interval"].is_null(), "{of_draws}");
+    let text = flowlet(&f, "score {}/q.flq --scoring {} --samples 24 --draws 3").ok().stdout;
+    assert!(text.contains("3 draws of 24 pictures") && text.contains(" +- ") && text.contains("bit for bit"), "{text}");
     std::fs::remove_file(f.join("features.flq")).unwrap();
     flowlet(&f, call).refused(&["features.flq", "features.onnx"]);
+}
+
+/// The features of these networks are the four numbers of a picture.
+#[test]
+fn score_of_pictures_in_a_file() {
+    let f = folder("score-file");
+    let network = "graph \"flat\" (%image: f32[1,1,2,2]) -> (%y) {\n  meta \"precision\" = \"f32\"\n  %y = reshape \
+                   %image {dims=[1,4]} : f32[1,4] from \"flat\"\n}\n";
+    write_flq(&f, "net", network);
+    let pictures = |shift: f32| (0..40u32).map(|i| (i * i % 37) as f32 / 80.0 + shift).collect::<Vec<f32>>();
+    write_npy(&f, "real", &[10, 1, 2, 2], pictures(0.0));
+    write_npy(&f, "moved", &[10, 1, 2, 2], pictures(0.25));
+    flowlet(&f, "score --samples {}/real.npy --features {}/net.flq --write-reference {}/real.npz").ok();
+    let call = "score --features {}/net.flq --reference {}/real.npz --json --samples";
+    let same = flowlet(&f, &format!("{call} {{}}/real.npy")).ok().json();
+    let of_same = &same["scores"]["pictures"];
+    assert!(of_same["fd"].as_f64().unwrap().abs() < 1e-9, "{same}");
+    assert_eq!((&of_same["precision"], &of_same["recall"]), (&serde_json::json!(1.0), &serde_json::json!(1.0)));
+    assert!(of_same["accuracy"].is_null() && same["bit_exact"] == false, "{same}");
+    // Only the mean moves: four features by 1/4 each.
+    let moved = flowlet(&f, &format!("{call} {{}}/moved.npy --against {{}}/real.npy")).ok().json();
+    assert!((moved["scores"]["pictures"]["fd"].as_f64().unwrap() - 0.25).abs() < 1e-6, "{moved}");
+    assert!((moved["scores"]["pictures"]["psnr_median_db"].as_f64().unwrap() - 12.04).abs() < 0.01, "{moved}");
+
+    write_npy(&f, "labels", &[10], (0..10).map(|i| if i < 4 { 3.0 } else { 0.0 }).collect());
+    let judged = format!("{call} {{}}/real.npy --accuracy {{}}/net.flq --labels {{}}/labels.npy");
+    assert!(flowlet(&f, &judged).ok().json()["scores"]["pictures"]["accuracy"].is_number());
+    write_npy(&f, "labels", &[10], vec![4.0; 10]);
+    flowlet(&f, &judged).refused(&["labels.npy", "holds 4", "0 to 3"]);
+    write_npy(&f, "wide", &[5, 1, 2, 4], pictures(0.0));
+    flowlet(&f, &format!("{call} {{}}/wide.npy")).refused(&["[5, 1, 2, 4]", "[N, 1, 2, 2]"]);
+    write_npy(&f, "nan", &[10, 1, 2, 2], pictures(f32::NAN));
+    flowlet(&f, &format!("{call} {{}}/nan.npy")).refused(&["picture 0, element 0 is NaN"]);
+    flowlet(&f, &format!("{call} {{}}/real.npy --draws 2")).refused(&["--draws", "one draw"]);
+    flowlet(&f, &format!("{call} 7")).refused(&["nothing to score"]);
+    flowlet(&f, "score --samples {}/real.npy --features {}/net.flq").refused(&["--reference", "--write-reference"]);
+    flowlet(&f, "score --samples {}/real.npy").refused(&["--scoring DIR", "--features"]);
 }
 
 #[test]

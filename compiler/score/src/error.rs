@@ -1,6 +1,7 @@
 //! Why samples could not be drawn or scored.
 
 use crate::npy::NpyError;
+use crate::npz::NpzError;
 use flowlet::RunError;
 use flowlet_compiler::interp::InterpError;
 
@@ -18,6 +19,13 @@ pub enum ScoreError {
         path: String,
         /// What is wrong with it.
         error: NpyError,
+    },
+    /// An archive of arrays is not usable.
+    Npz {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        error: NpzError,
     },
     /// A file could not be read.
     Io {
@@ -43,6 +51,7 @@ impl std::fmt::Display for ScoreError {
             ScoreError::Interpreter(e) => e.fmt(f),
             ScoreError::Executor(e) => e.fmt(f),
             ScoreError::Npy { path, error } => write!(f, "{path}: {error}"),
+            ScoreError::Npz { path, error } => write!(f, "{path}: {error}"),
             ScoreError::Io { path, message } => write!(f, "{path}: {message}"),
             ScoreError::Model { name, message } => write!(f, "model '{name}': {message}"),
             ScoreError::Statistics(m) => write!(f, "statistics: {m}"),

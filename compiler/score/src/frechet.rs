@@ -67,6 +67,16 @@ impl Gaussian {
         Gaussian::new(&mu, &sigma)
     }
 
+    /// The mean.
+    pub fn mu(&self) -> &[f64] {
+        self.mu.as_slice()
+    }
+
+    /// The covariance, row by row.
+    pub fn sigma(&self) -> Vec<f64> {
+        self.sigma.transpose().as_slice().to_vec()
+    }
+
     /// Number of dimensions.
     pub fn dims(&self) -> usize {
         self.mu.len()

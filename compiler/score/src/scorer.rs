@@ -4,18 +4,17 @@ use crate::engine::{Engine, Feed};
 use crate::fidelity::{Fidelity, fidelity};
 use crate::frechet::{Gaussian, frechet};
 use crate::generate::{Pictures, generate, label_count};
-use crate::npy::Array;
-use crate::{Progress, ScoreError, map_samples};
+use crate::manifold::{NEIGHBOUR, PrecisionRecall, precision_recall};
+use crate::{Progress, Reference, ScoreError, map_samples};
 use flowlet_compiler::ir::Graph;
 use std::num::NonZeroUsize;
-use std::path::Path;
 
-/// A feature network with the statistics of real data in it, and an independent classifier.
+/// A feature network with what real data look like in it, and an independent classifier where there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scorer {
     features: Graph,
-    accuracy: Graph,
-    reference: Gaussian,
+    reference: Reference,
+    accuracy: Option<Graph>,
 }
 
 /// Scores of a set of pictures.
@@ -25,70 +24,57 @@ pub struct Scores {
     pub samples: usize,
     /// Frechet distance of their features to those of real data.
     pub fd: f64,
-    /// Share of pictures that the classifier gives to the label asked for.
-    pub accuracy: f64,
+    /// Share of pictures that the classifier gives to the label asked for, if there is a classifier.
+    pub accuracy: Option<f64>,
+    /// Precision and recall of their features, if the reference has features of single samples and there are enough
+    /// pictures.
+    pub manifold: Option<PrecisionRecall>,
     /// Distance to the pictures of a reference drawn from the same noise, if there is one.
     pub fidelity: Option<Fidelity>,
 }
 
 impl Scorer {
-    /// A scorer from two graphs, each with one picture as its input and one vector as its output.
+    /// A scorer from a graph with one picture as its input and one vector of features as its output.
     ///
     /// # Errors
-    /// When a graph has another form, or the features are not as many as the statistics.
-    pub fn new(features: Graph, accuracy: Graph, reference: Gaussian) -> Result<Self, ScoreError> {
-        for graph in [&features, &accuracy] {
-            if graph.inputs.len() != 1 || graph.outputs.len() != 1 {
-                let message = "a scoring network has one input and one output".to_owned();
-                return Err(ScoreError::Model { name: graph.name.clone(), message });
-            }
-        }
-        let width = features.ty(features.outputs[0]).elements();
-        if width != reference.dims() {
-            let message = format!("it gives {width} features and the reference has {}", reference.dims());
+    /// When the graph has another form, or the features are not as many as the reference's.
+    pub fn new(features: Graph, reference: Reference) -> Result<Self, ScoreError> {
+        let (width, dims) = (feature_count(&features)?, reference.gaussian().dims());
+        if width != dims {
+            let message = format!("it gives {width} features and the reference has {dims}");
             return Err(ScoreError::Model { name: features.name.clone(), message });
         }
-        Ok(Scorer { features, accuracy, reference })
+        Ok(Scorer { features, reference, accuracy: None })
     }
 
-    /// The statistics `reference_mu.npy` and `reference_sigma.npy` of a folder.
+    /// Adds a classifier: one picture as its input, one logit for each label as its output.
     ///
     /// # Errors
-    /// When a file is missing or its numbers are no statistics.
-    pub fn reference(folder: &Path) -> Result<Gaussian, ScoreError> {
-        Gaussian::new(&load(&folder.join("reference_mu.npy"))?, &load(&folder.join("reference_sigma.npy"))?)
+    /// When the graph has another form.
+    pub fn with_accuracy(mut self, classifier: Graph) -> Result<Self, ScoreError> {
+        feature_count(&classifier)?;
+        self.accuracy = Some(classifier);
+        Ok(self)
     }
 
-    /// The features of each picture, values clamped to [0, 1].
-    ///
-    /// # Errors
-    /// When pictures do not fit the network.
-    pub fn features(
-        &self,
-        pictures: &Pictures,
-        threads: NonZeroUsize,
-        progress: Progress<'_>,
-    ) -> Result<Vec<f32>, ScoreError> {
-        Ok(look_at(&self.features, pictures, threads, progress)?.concat())
+    /// Labels that the classifier tells apart, if there is one.
+    pub fn labels(&self) -> Option<usize> {
+        self.accuracy.as_ref().map(|graph| graph.ty(graph.outputs[0]).elements())
     }
 
-    /// The share of pictures that the classifier gives to their label.
-    ///
-    /// # Errors
-    /// When pictures do not fit the network.
-    pub fn accuracy(
-        &self,
-        pictures: &Pictures,
-        threads: NonZeroUsize,
-        progress: Progress<'_>,
-    ) -> Result<f64, ScoreError> {
-        let logits = look_at(&self.accuracy, pictures, threads, progress)?;
-        let right = logits.iter().zip(pictures.labels()).filter(|(l, label)| argmax(l) == Some(**label)).count();
-        Ok(right as f64 / pictures.len().max(1) as f64)
+    /// What `progress` of [`Scorer::score`] counts to for so many pictures.
+    pub fn work(&self, pictures: usize) -> usize {
+        pictures * (1 + usize::from(self.accuracy.is_some())) + 4 * self.manifold_count(pictures).unwrap_or(0)
+    }
+
+    /// Features that precision and recall are taken on.
+    fn manifold_count(&self, pictures: usize) -> Option<usize> {
+        let count = pictures.min(self.reference.rows().len() / self.reference.gaussian().dims());
+        (count > NEIGHBOUR).then_some(count)
     }
 
     /// Scores pictures; `reference` are those of another arithmetic on the same seeds and labels. `progress` counts
-    /// to twice their number.
+    /// to [`Scorer::work`].
     ///
     /// # Errors
     /// When pictures do not fit the networks or are too few.
@@ -99,35 +85,87 @@ impl Scorer {
         threads: NonZeroUsize,
         progress: Progress<'_>,
     ) -> Result<Scores, ScoreError> {
-        let features = self.features(pictures, threads, progress)?;
-        let found = Gaussian::fit(&features, self.reference.dims())?;
-        let accuracy = self.accuracy(pictures, threads, &|n| progress(pictures.len() + n))?;
+        let features = features(&self.features, pictures, threads, progress)?;
+        let (width, mut done) = (self.reference.gaussian().dims(), pictures.len());
+        let found = Gaussian::fit(&features, width)?;
+        let mut accuracy = None;
+        if let Some(classifier) = &self.accuracy {
+            accuracy = Some(share_right(classifier, pictures, threads, &|n| progress(done + n))?);
+            done += pictures.len();
+        }
+        let manifold = self.manifold_count(pictures.len()).map(|_| {
+            let rows = self.reference.rows();
+            precision_recall(rows, &features, width, NEIGHBOUR, threads, &|n| progress(done + n))
+        });
         Ok(Scores {
             samples: pictures.len(),
-            fd: frechet(&found, &self.reference)?,
+            fd: frechet(&found, self.reference.gaussian())?,
             accuracy,
+            manifold: manifold.transpose()?,
             fidelity: reference.map(|r| fidelity(r, pictures)),
         })
     }
 }
 
-/// The draws that scores are taken over: seed `i` with label `i` modulo the number of labels.
-pub fn scored_draws(graph: &Graph, samples: usize) -> Vec<(u64, usize)> {
-    let labels = label_count(graph);
-    (0..samples).map(|i| (i as u64, i % labels)).collect()
+/// The features of each picture, row by row, values clamped to [0, 1].
+///
+/// # Errors
+/// When pictures do not fit the network.
+pub fn features(
+    network: &Graph,
+    pictures: &Pictures,
+    threads: NonZeroUsize,
+    progress: Progress<'_>,
+) -> Result<Vec<f32>, ScoreError> {
+    Ok(look_at(network, pictures, threads, progress)?.concat())
 }
 
-/// The pictures that scores are taken over.
+/// The number of features that a scoring network gives.
+///
+/// # Errors
+/// When it has not one input and one output.
+pub fn feature_count(network: &Graph) -> Result<usize, ScoreError> {
+    match (&network.inputs[..], &network.outputs[..]) {
+        ([_], [output]) => Ok(network.ty(*output).elements()),
+        (inputs, outputs) => {
+            let (inputs, outputs) = (inputs.len(), outputs.len());
+            let message = format!("a scoring network has one input and one output, not {inputs} and {outputs}");
+            Err(ScoreError::Model { name: network.name.clone(), message })
+        }
+    }
+}
+
+/// The share of pictures that a classifier gives to their label.
+fn share_right(
+    classifier: &Graph,
+    pictures: &Pictures,
+    threads: NonZeroUsize,
+    progress: Progress<'_>,
+) -> Result<f64, ScoreError> {
+    let logits = look_at(classifier, pictures, threads, progress)?;
+    let right = logits.iter().zip(pictures.labels()).filter(|(l, label)| argmax(l) == Some(**label)).count();
+    Ok(right as f64 / pictures.len().max(1) as f64)
+}
+
+/// The seeds and labels that scores are taken over: picture `i` of draw `d` has seed `d * samples + i`, and label `i`
+/// modulo the number of labels.
+pub fn scored_draws(graph: &Graph, samples: usize, draw: usize) -> Vec<(u64, usize)> {
+    let labels = label_count(graph);
+    (0..samples).map(|i| ((draw * samples + i) as u64, i % labels)).collect()
+}
+
+/// The pictures that the scores of a draw are taken over.
 ///
 /// # Errors
 /// As [`generate`].
 pub fn scored_pictures(
     engine: &Engine<'_>,
     samples: usize,
+    draw: usize,
     threads: NonZeroUsize,
     progress: Progress<'_>,
 ) -> Result<Pictures, ScoreError> {
-    generate(engine, &scored_draws(engine.graph(), samples), threads, progress)
+    generate(engine, &scored_draws(engine.graph(), samples, draw), threads, progress)
 }
 
 fn look_at(
@@ -154,12 +192,6 @@ fn look_at(
 fn argmax(values: &[f32]) -> Option<usize> {
     let best = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     values.iter().position(|&v| v == best)
-}
-
-fn load(path: &Path) -> Result<Vec<f64>, ScoreError> {
-    let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|e| ScoreError::Io { path: name.clone(), message: e.to_string() })?;
-    Ok(Array::read(&bytes).map_err(|error| ScoreError::Npy { path: name, error })?.to_f64())
 }
 
 #[cfg(test)]

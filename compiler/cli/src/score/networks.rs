@@ -1,0 +1,97 @@
+//! The networks that score, and what real data look like in them.
+
+use super::{Args, scoring_folder};
+use crate::model::Model;
+use crate::options::ModelArgs;
+use anyhow::{Context, anyhow, bail};
+use flowlet_compiler::ir::Graph;
+use flowlet_score::{Reference, Scorer, feature_count};
+use std::path::Path;
+
+/// A feature network, and the scorer where there is a reference.
+#[derive(Clone, Debug)]
+pub struct Networks {
+    /// The feature network.
+    pub features: Graph,
+    /// It with its reference, and a classifier if there is one.
+    pub scorer: Option<Scorer>,
+}
+
+impl Networks {
+    /// The networks that the arguments name: `--features`, `--reference` and `--accuracy`, or those of a folder.
+    ///
+    /// # Errors
+    /// When a file is missing or does not fit.
+    pub fn load(args: &Args) -> anyhow::Result<Self> {
+        let writing = args.write_reference.is_some();
+        let mut networks = match (&args.features, &args.reference) {
+            (Some(_), None) if !writing => bail!(
+                "--features needs --reference FILE.npz, what real data look like in that network; write it with \
+                 --write-reference"
+            ),
+            (Some(features), reference) => {
+                let features = network(features)?;
+                let reference = reference.as_ref().map(|path| Reference::from_npz(path)).transpose()?;
+                let scorer = reference.map(|r| Scorer::new(features.clone(), r)).transpose()?;
+                Networks { features, scorer }
+            }
+            (None, Some(reference)) => {
+                let features = in_folder(&scoring_folder(args)?, "features")?;
+                let scorer = Some(Scorer::new(features.clone(), Reference::from_npz(reference)?)?);
+                Networks { features, scorer }
+            }
+            (None, None) if writing => {
+                Networks { features: in_folder(&scoring_folder(args)?, "features")?, scorer: None }
+            }
+            (None, None) => {
+                let folder = scoring_folder(args)?;
+                let features = in_folder(&folder, "features")?;
+                let scorer = Scorer::new(features.clone(), Reference::from_folder(&folder)?)?;
+                let scorer = match args.accuracy {
+                    Some(_) => scorer,
+                    None => scorer.with_accuracy(in_folder(&folder, "accuracy")?)?,
+                };
+                Networks { features, scorer: Some(scorer) }
+            }
+        };
+        if let Some(path) = &args.accuracy {
+            let classifier = network(path)?;
+            networks.scorer = networks.scorer.map(|scorer| scorer.with_accuracy(classifier)).transpose()?;
+        }
+        Ok(networks)
+    }
+
+    /// The scorer.
+    ///
+    /// # Errors
+    /// When there is no reference.
+    pub fn scorer(&self) -> anyhow::Result<&Scorer> {
+        self.scorer.as_ref().ok_or_else(|| anyhow!("there is no reference to score against"))
+    }
+
+    /// Features of one picture.
+    ///
+    /// # Errors
+    /// When the network has another form.
+    pub fn feature_count(&self) -> anyhow::Result<usize> {
+        Ok(feature_count(&self.features)?)
+    }
+
+    /// Dimensions of one picture, with the batch axis.
+    pub fn picture_dims(&self) -> &[usize] {
+        self.features.inputs.first().map_or(&[], |&id| &self.features.ty(id).dims)
+    }
+}
+
+fn in_folder(folder: &Path, name: &str) -> anyhow::Result<Graph> {
+    let paths = ["flq", "onnx"].map(|e| folder.join(name).with_extension(e));
+    match paths.iter().find(|p| p.exists()) {
+        Some(path) => network(path),
+        None => bail!("{} holds neither {name}.flq nor {name}.onnx", folder.display()),
+    }
+}
+
+fn network(path: &Path) -> anyhow::Result<Graph> {
+    let graph = || Ok::<Graph, anyhow::Error>(Model::load(&ModelArgs::of(path))?.float()?.clone());
+    graph().with_context(|| format!("the scoring network {} cannot be used", path.display()))
+}
