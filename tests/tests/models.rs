@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 const NAMES: [&str; 2] = ["fashion-tiny", "fashion"];
 
 /// The other networks with a committed `.flq`.
-const OTHERS: [&str; 5] = ["fashion-un", "fashion-gn", "fashion-vit", "fashion-vit-ln", "fashion-vit-bn"];
+const OTHERS: [&str; 6] = ["fashion-gn", "fashion-vit", "fashion-vit-ln", "fashion-vit-bn", "digits", "digits-unet"];
 
 fn file(name: &str, extension: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name).join(name).with_extension(extension)
