@@ -106,9 +106,9 @@ SMOKE = Plan(
         Schedule(steps=5, lr=1e-3, warmup=2, seed=4), Schedule(steps=5, lr=1e-3, warmup=2, seed=5), 2, 200
     ),
     latent=latent.LATENT_SMOKE,
-    refined=replace(refiner.FASHION_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=41)),
+    refined=replace(refiner.FASHION_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=41), scored=50),
     digits=DIGITS_SMOKE,
-    refined_digits=replace(refiner.DIGITS_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=42)),
+    refined_digits=replace(refiner.DIGITS_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=42), scored=50),
     guidance_trial=100,
     scored=200,
     few_steps=2,
@@ -409,17 +409,14 @@ def stage_card(run: Run, name: str) -> None:
     )
 
 
-REFINED = (
-    *("EEEE", "EEEEEE", "EEEEEEEE", "HH", "HPP", "HPR", "HPRR"),
-    *("HHE", "HPPE", "HPRE", "HPRRE", "ERRE", "HRRE", "ERRRE"),
-)
+REFINED = ("EEEE", "EEEEEE", "EEEEEEEE", "HH", "HPRE", "HRRE", "ERRE", "ERRRE")
 
 
 def stage_refiner(run: Run) -> None:
     """FlowTurbo's refiner of the teacher, and its schedules against Euler's at their work."""
     guide, plan = run.teacher(), run.plan
     model = refiner.fit(guide, *run.images("train"), plan.refined, run.checkpoint("refiner"))
-    z, label = noise_and_labels(plan.many_scored, 9)
+    z, label = noise_and_labels(plan.refined.scored, 9)
     macs = flow_macs(guide), flow_macs(model.net, (2, 28, 28))
     result = {
         "gain": refiner.gain(model, guide, *run.images("t10k"), plan.refined.reach),
@@ -469,7 +466,7 @@ def stage_digits_refiner(run: Run) -> None:
     train, held = digits.load()
     guide = digits.restore("digits-unet", folder, plan.digits.of("digits-unet"))
     model = refiner.fit(guide, train.x, train.label, plan.refined_digits, folder / "refiner.pt")
-    z, label = noise_and_labels(plan.digits.scored, 9, digits.SHAPE)
+    z, label = noise_and_labels(plan.refined_digits.scored, 9, digits.SHAPE)
     macs = flow_macs(guide, digits.SHAPE), flow_macs(model.net, (2, 8, 8))
     score = digits.scorer(folder, held).score
     result = {

@@ -33,10 +33,11 @@ class RefinerPlan:
     net: NetConfig
     schedule: Schedule
     reach: float = 0.25
+    scored: int = 500
 
 
-FASHION_PLAN = RefinerPlan(FASHION, Schedule(steps=1200, lr=2e-3, warmup=60, ema=0.995, seed=41))
-DIGITS_PLAN = RefinerPlan(DIGITS, Schedule(steps=1500, lr=2e-3, warmup=80, ema=0.997, seed=42))
+FASHION_PLAN = RefinerPlan(FASHION, Schedule(steps=700, lr=2e-3, warmup=40, ema=0.99, seed=41))
+DIGITS_PLAN = RefinerPlan(DIGITS, Schedule(steps=800, lr=2e-3, warmup=40, ema=0.99, seed=42), scored=2000)
 
 
 class Refiner(nn.Module):
