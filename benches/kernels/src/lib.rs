@@ -37,13 +37,19 @@ pub struct Shape {
 
 /// Convolutions of image networks, a 1-D policy network and its fully connected layers.
 pub const SHAPES: &[Shape] = &[
+    Shape { name: "3x3 28x28x1-32", size: [28, 28], inputs: 1, outputs: 32, kernel: [3, 3], groups: 1 },
+    Shape { name: "3x3 28x28x3-32", size: [28, 28], inputs: 3, outputs: 32, kernel: [3, 3], groups: 1 },
+    Shape { name: "3x3 28x28x32-1", size: [28, 28], inputs: 32, outputs: 1, kernel: [3, 3], groups: 1 },
+    Shape { name: "3x3 28x28x32-3", size: [28, 28], inputs: 32, outputs: 3, kernel: [3, 3], groups: 1 },
     Shape { name: "3x3 32x32x16-16", size: [32, 32], inputs: 16, outputs: 16, kernel: [3, 3], groups: 1 },
     Shape { name: "3x3 28x28x32-32", size: [28, 28], inputs: 32, outputs: 32, kernel: [3, 3], groups: 1 },
     Shape { name: "3x3 14x14x64-64", size: [14, 14], inputs: 64, outputs: 64, kernel: [3, 3], groups: 1 },
     Shape { name: "3x3 7x7x128-128", size: [7, 7], inputs: 128, outputs: 128, kernel: [3, 3], groups: 1 },
     Shape { name: "1x1 14x14x64-64", size: [14, 14], inputs: 64, outputs: 64, kernel: [1, 1], groups: 1 },
     Shape { name: "depthwise 3x3 14x14x64", size: [14, 14], inputs: 64, outputs: 64, kernel: [3, 3], groups: 64 },
+    Shape { name: "depthwise 5x5 14x14x64", size: [14, 14], inputs: 64, outputs: 64, kernel: [5, 5], groups: 64 },
     Shape { name: "1-D 5 16x512-512", size: [1, 16], inputs: 512, outputs: 512, kernel: [1, 5], groups: 1 },
+    Shape { name: "fully connected 256-256", size: [1, 1], inputs: 256, outputs: 256, kernel: [1, 1], groups: 1 },
     Shape { name: "fully connected 1024-1024", size: [1, 1], inputs: 1024, outputs: 1024, kernel: [1, 1], groups: 1 },
 ];
 
@@ -82,7 +88,7 @@ pub fn conv(shape: &Shape, packing: Packing) -> Option<Layer> {
             table: None,
         },
     };
-    step.fits(output.end()).then(|| layer(format!("conv {} {}", shape.name, packing.isa().name()), Step::Conv(step)))
+    step.fits(output.end()).then(|| layer(format!("conv {} {}", shape.name, name(packing)), Step::Conv(step)))
 }
 
 /// One layer of every other operator.
@@ -157,6 +163,14 @@ pub fn others() -> Vec<Layer> {
     ]
     .map(|(name, step)| layer(name.to_owned(), step))
     .into()
+}
+
+/// What a packing is called in the report.
+fn name(packing: Packing) -> String {
+    match packing {
+        Packing::Panels(panels) => format!("{} by {}", panels.isa.name(), panels.nr),
+        other => other.isa().name().to_owned(),
+    }
 }
 
 fn layer(name: String, step: Step<'static>) -> Layer {

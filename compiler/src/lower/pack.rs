@@ -1,10 +1,10 @@
 //! The target's packing: which order of weights the best kernel for a layer reads.
 
 use flowlet_kernels::conv::{
-    AVX2_PANELS, AVX512_PANELS, DSP_ROWS_OF_4, DSP_ROWS_OF_5, MVE_DEPTHWISE, MVE_PANELS, NEON_DEPTHWISE,
-    NEON_DOT_PANELS, NEON_I8MM_PANELS, NEON_PANELS, pack,
+    AVX2_DEPTHWISE, AVX2_PANELS, AVX2_ROWS, AVX512_PANELS, DSP_ROWS_OF_4, DSP_ROWS_OF_5, MVE_DEPTHWISE, MVE_PANELS,
+    NEON_DEPTHWISE, NEON_DOT_PANELS, NEON_I8MM_PANELS, NEON_PANELS, pack,
 };
-use flowlet_plan::{ConvTranspose, DType, Epilogue, HOST_PRODUCTS, Isa, Packing, RowKey, Slot};
+use flowlet_plan::{ConvTranspose, DType, Epilogue, HOST_PLACES, HOST_PRODUCTS, Isa, Packing, RowKey, Slot};
 
 /// The layer as far as the choice of a kernel depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +27,18 @@ impl Layer {
         self.groups == 1 && panels.padded_filter(self.kernel, self.inputs) <= HOST_PRODUCTS
     }
 
+    /// Kernel places.
+    fn places(&self) -> usize {
+        usize::from(self.kernel[0]) * usize::from(self.kernel[1])
+    }
+
     fn is_depthwise(&self) -> bool {
         self.groups > 1 && self.inputs == 1 && self.outputs == self.groups
     }
 }
+
+/// Most output channels that AVX2 computes one by one: a panel of sixteen would be mostly padding.
+const AVX2_FEW: usize = 4;
 
 /// The packing that the instruction set's kernel for this layer reads; the portable one where it has none.
 pub(super) fn choose(isa: Isa, layer: &Layer) -> Packing {
@@ -41,6 +49,8 @@ pub(super) fn choose(isa: Isa, layer: &Layer) -> Packing {
         Isa::ArmDsp if layer.pixels > 3 => Packing::DspPairs,
         Isa::ArmDsp if layer.outputs.is_multiple_of(5) && !layer.outputs.is_multiple_of(4) => DSP_ROWS_OF_5,
         Isa::ArmDsp => DSP_ROWS_OF_4,
+        Isa::Avx2 | Isa::Avx512Vnni if layer.is_depthwise() && layer.places() <= HOST_PLACES => AVX2_DEPTHWISE,
+        Isa::Avx2 | Isa::Avx512Vnni if layer.outputs <= AVX2_FEW && layer.suits(AVX2_ROWS) => AVX2_ROWS,
         Isa::Avx2 if layer.suits(AVX2_PANELS) => AVX2_PANELS,
         Isa::Avx512Vnni if layer.suits(AVX512_PANELS) => AVX512_PANELS,
         Isa::Neon | Isa::NeonDot | Isa::NeonI8mm if layer.is_depthwise() => NEON_DEPTHWISE,

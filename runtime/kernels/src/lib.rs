@@ -30,11 +30,18 @@ pub use threads::Threads;
 #[macro_use]
 mod arm_mve;
 
+#[macro_use]
+mod entry;
+
 pub mod add;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+mod avx2;
 mod bytes;
 pub mod conv;
 #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
 mod dsp;
+#[cfg(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod elements;
 pub mod isa;
 pub mod map;
 pub mod matmul;

@@ -2,10 +2,8 @@
 
 use core::arch::aarch64::*;
 
-use crate::plan::{AddParams, Slot, Table};
-
-/// Elements of a vector of bytes.
-pub(crate) const LANES: usize = 16;
+use crate::elements::LANES;
+use crate::plan::{AddParams, Table};
 
 /// Two halves or four quarters of sixteen numbers to the nearest bytes.
 #[inline(always)]
@@ -156,25 +154,5 @@ pub(crate) unsafe fn store(to: *mut i8, count: usize, q: int8x16_t) {
         let mut bytes = [0i8; LANES];
         vst1q_s8(bytes.as_mut_ptr(), q);
         to.copy_from_nonoverlapping(bytes.as_ptr(), count);
-    }
-}
-
-/// Calls `each` with the pixel, the first channel and the number of channels, at most a vector, of every run of elements
-/// of tensors of the output's shape. Where no tensor has gaps all of them are one pixel.
-#[inline(always)]
-pub(crate) fn blocks(output: &Slot, is_contiguous: bool, mut each: impl FnMut(usize, usize, usize)) {
-    let (pixels, length) = match is_contiguous && output.is_contiguous() {
-        true => (1, output.elements()),
-        false => (output.pixels(), output.channels as usize),
-    };
-    for pixel in 0..pixels {
-        let mut first = 0;
-        while first + LANES <= length {
-            each(pixel, first, LANES);
-            first += LANES;
-        }
-        if first < length {
-            each(pixel, first, length - first);
-        }
     }
 }

@@ -22,7 +22,7 @@ pub use isa::Isa;
 pub use plan::{Exactness, Graph, Index, PLAN_VERSION, Plan, Port};
 pub use slot::{DType, Quant, Slot};
 pub use step::{
-    ARM_DSP_PIXELS, ARM_MVE_PIXELS, Add, AddParams, Conv, ConvTranspose, Epilogue, HOST_PRODUCTS, Map, MatMul,
-    Matrices, Mul, Norm, NormKind, Packing, Panels, Pool, PoolKind, Residual, RowKey, Run, Shuffle, ShuffleKind,
-    Softmax, Split, Step, Table, Transpose, matmul_scratch_bytes, scratch_bytes,
+    ARM_DSP_PIXELS, ARM_MVE_PIXELS, Add, AddParams, Conv, ConvTranspose, Epilogue, HOST_PLACES, HOST_PRODUCTS, Map,
+    MatMul, Matrices, Mul, Norm, NormKind, Packing, Panels, Pool, PoolKind, Residual, RowKey, Run, Shuffle,
+    ShuffleKind, Softmax, Split, Step, Table, Transpose, matmul_scratch_bytes, scratch_bytes,
 };

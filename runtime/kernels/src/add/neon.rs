@@ -1,6 +1,7 @@
 //! The sum on AArch64: sixteen elements at a time.
 
-use crate::neon::{Lookup, Sum, blocks, load, store};
+use crate::elements::blocks;
+use crate::neon::{Lookup, Sum, load, store};
 use crate::plan::Add;
 
 /// Runs the step.

@@ -202,3 +202,12 @@ pub struct Window {
     /// Kernel rows and columns that lie inside the input, as half-open ranges inside the kernel.
     pub inside: [[i32; 2]; 2],
 }
+
+impl Window {
+    /// Whether kernel place `(ky, kx)` reads the input.
+    #[inline(always)]
+    pub const fn contains(&self, [ky, kx]: [i32; 2]) -> bool {
+        let [rows, columns] = self.inside;
+        ky >= rows[0] && ky < rows[1] && kx >= columns[0] && kx < columns[1]
+    }
+}

@@ -1,4 +1,4 @@
-//! A convolution, or one phase of a transposed one, as the kernels for microcontrollers take it.
+//! A convolution, or one phase of a transposed one, as the kernels of every instruction set take it.
 
 use super::geometry::Geometry;
 use crate::plan::{Conv, ConvTranspose, Epilogue, Packing, Slot};
@@ -15,7 +15,8 @@ pub(super) struct Layer<'s> {
     pub(super) weights: *const u8,
     /// First word of the bias row.
     pub(super) bias: *const u8,
-    /// Aligned to 8 bytes.
+    /// Aligned to 8 bytes; the kernels of hosts have none.
+    #[cfg_attr(not(target_arch = "arm"), expect(dead_code))]
     pub(super) scratch: *mut u8,
 }
 
@@ -60,7 +61,15 @@ impl<'s> Layer<'s> {
         })
     }
 
+    /// Products of one output.
+    #[cfg(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub(super) fn products(&self) -> usize {
+        let [rows, columns] = self.geometry.kernel;
+        (rows * columns) as usize * self.input.channels as usize
+    }
+
     /// Products of one output, padding of the packing counted.
+    #[cfg(not(target_arch = "aarch64"))]
     pub(super) fn padded_products(&self) -> usize {
         let kernel = [self.geometry.kernel[0] as u8, self.geometry.kernel[1] as u8];
         self.packing.padded_filter(kernel, self.input.channels as usize)
@@ -68,6 +77,7 @@ impl<'s> Layer<'s> {
 }
 
 /// Whether constants are aligned to words, as loads of several words and of vectors need. Those of a lowered model are.
+#[cfg(target_arch = "arm")]
 #[inline(always)]
 pub(super) fn are_aligned(weights: &[u8], epilogue: &Epilogue<'_>) -> bool {
     let word = |bytes: &[u8]| bytes.as_ptr().addr().is_multiple_of(4);

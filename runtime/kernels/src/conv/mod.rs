@@ -17,7 +17,10 @@ pub(crate) mod avx2;
 mod avx512_vnni;
 pub mod epilogue;
 pub mod geometry;
-#[cfg(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm"))]
+#[cfg(any(
+    all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm"),
+    all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64"))
+))]
 mod layer;
 pub mod pack;
 pub mod reference;
@@ -27,9 +30,7 @@ pub mod x86_avx2;
 
 use crate::isa::is_available;
 use crate::plan::{Conv, ConvTranspose, Isa, Packing, Panels, Run};
-#[cfg(all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm"))]
-use epilogue::bias_row;
-use epilogue::clamp_row;
+use epilogue::{bias_row, clamp_row};
 
 /// Runs the step with bias row `row`, the last one if there are fewer. The residual may be the same place as the
 /// output; an input that overlaps the output gives unspecified bytes, which [`crate::plan::Plan::check`] excludes.
@@ -58,32 +59,33 @@ pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Conv<'_>, row: usize) {
     // SAFETY: the assertion is the callees' condition, the row is clamped to the bank, and each arm asks whether its
     // instructions are here.
     unsafe {
+        let bias = bias_row(&step.epilogue, row);
         match step.packing {
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
-            Packing::Ohwi if is_available(Isa::Avx2) => x86_avx2::run(arena, step, row),
-            Packing::Ohwi => scalar::run(arena, step, row),
+            Packing::Ohwi if is_available(Isa::Avx2) => x86_avx2::run(arena, step, bias),
+            Packing::Ohwi => scalar::run(arena, step, bias),
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
-            AVX2_PANELS if is_available(Isa::Avx2) => avx2::run(arena, step, row),
+            AVX2_PANELS | AVX2_ROWS | AVX2_DEPTHWISE if is_available(Isa::Avx2) => avx2::run(arena, step, bias),
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
-            AVX512_PANELS if is_available(Isa::Avx512Vnni) => avx512_vnni::run(arena, step, row),
+            AVX512_PANELS if is_available(Isa::Avx512Vnni) => avx512_vnni::run(arena, step, bias),
             #[cfg(all(feature = "std", target_arch = "aarch64"))]
             NEON_PANELS | NEON_DOT_PANELS | NEON_I8MM_PANELS | NEON_DEPTHWISE if is_available(step.packing.isa()) => {
-                aarch64::run(arena, step, row);
+                aarch64::run(arena, step, bias);
             }
             #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
             Packing::DspPairs | Packing::DspDepthwise | DSP_ROWS_OF_4 | DSP_ROWS_OF_5 => {
                 assert!(layer::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
-                arm_dsp::run(arena, step, bias_row(&step.epilogue, row));
+                arm_dsp::run(arena, step, bias);
             }
             #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
             MVE_PANELS => {
                 assert!(layer::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
-                arm_mve::run(arena, step, bias_row(&step.epilogue, row));
+                arm_mve::run(arena, step, bias);
             }
             #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
             MVE_DEPTHWISE => {
                 assert!(layer::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
-                arm_mve::run_depthwise(arena, step, bias_row(&step.epilogue, row));
+                arm_mve::run_depthwise(arena, step, bias);
             }
             Packing::Panels(_) | Packing::Depthwise { .. } | Packing::DspPairs | Packing::DspDepthwise => {
                 not_here(step.packing)
@@ -117,25 +119,26 @@ pub(crate) unsafe fn run_transpose_part(arena: *mut [i8], step: &ConvTranspose<'
     // SAFETY: the assertion is the callees' condition, the row is clamped to the bank, and each arm asks whether its
     // instructions are here.
     unsafe {
+        let bias = bias_row(&step.epilogue, row * step.phases());
         match step.packing {
-            Packing::Ohwi => scalar::run_transpose(arena, step, row),
+            Packing::Ohwi => scalar::run_transpose(arena, step, bias),
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
-            AVX2_PANELS if is_available(Isa::Avx2) => avx2::run_transpose(arena, step, row),
+            AVX2_PANELS | AVX2_ROWS if is_available(Isa::Avx2) => avx2::run_transpose(arena, step, bias),
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
-            AVX512_PANELS if is_available(Isa::Avx512Vnni) => avx512_vnni::run_transpose(arena, step, row),
+            AVX512_PANELS if is_available(Isa::Avx512Vnni) => avx512_vnni::run_transpose(arena, step, bias),
             #[cfg(all(feature = "std", target_arch = "aarch64"))]
             NEON_PANELS | NEON_DOT_PANELS | NEON_I8MM_PANELS if is_available(step.packing.isa()) => {
-                aarch64::run_transpose(arena, step, row);
+                aarch64::run_transpose(arena, step, bias);
             }
             #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
             Packing::DspPairs | DSP_ROWS_OF_4 | DSP_ROWS_OF_5 => {
                 assert!(layer::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
-                arm_dsp::run_transpose(arena, step, bias_row(&step.epilogue, row * step.phases()));
+                arm_dsp::run_transpose(arena, step, bias);
             }
             #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
             MVE_PANELS => {
                 assert!(layer::are_aligned(step.weights, &step.epilogue), "the constants are not aligned");
-                arm_mve::run_transpose(arena, step, bias_row(&step.epilogue, row * step.phases()));
+                arm_mve::run_transpose(arena, step, bias);
             }
             Packing::Panels(_) | Packing::Depthwise { .. } | Packing::DspPairs | Packing::DspDepthwise => {
                 not_here(step.packing)
@@ -153,7 +156,10 @@ pub(crate) unsafe fn run_transpose_part(arena: *mut [i8], step: &ConvTranspose<'
 pub fn run_modelled(arena: &mut [i8], step: &Conv<'_>, row: usize) {
     assert!(step.fits(arena.len()) && step.packing == AVX512_PANELS, "the model does not run this convolution");
     // SAFETY: the assertion is the callee's condition, and the row is clamped to the bank.
-    unsafe { avx512_vnni::model::run(arena.as_mut_ptr(), step, clamp_row(&step.epilogue, row)) }
+    unsafe {
+        let bias = bias_row(&step.epilogue, clamp_row(&step.epilogue, row));
+        avx512_vnni::model::run(arena.as_mut_ptr(), step, bias);
+    }
 }
 
 /// As [`run_modelled`].
@@ -164,7 +170,10 @@ pub fn run_modelled(arena: &mut [i8], step: &Conv<'_>, row: usize) {
 pub fn run_transpose_modelled(arena: &mut [i8], step: &ConvTranspose<'_>, row: usize) {
     assert!(step.fits(arena.len()) && step.packing == AVX512_PANELS, "the model does not run this convolution");
     // SAFETY: the assertion is the callee's condition, and the row is clamped to the bank.
-    unsafe { avx512_vnni::model::run_transpose(arena.as_mut_ptr(), step, row.min(step.rows() - 1)) }
+    unsafe {
+        let bias = bias_row(&step.epilogue, row.min(step.rows() - 1) * step.phases());
+        avx512_vnni::model::run_transpose(arena.as_mut_ptr(), step, bias);
+    }
 }
 
 /// Whether a kernel of this build, on this processor, reads the packing.
@@ -181,6 +190,8 @@ pub const PACKINGS: &[Packing] = &[
     DSP_ROWS_OF_5,
     Packing::DspDepthwise,
     AVX2_PANELS,
+    AVX2_ROWS,
+    AVX2_DEPTHWISE,
     AVX512_PANELS,
     NEON_PANELS,
     NEON_DOT_PANELS,
@@ -192,6 +203,10 @@ pub const PACKINGS: &[Packing] = &[
 
 /// x86-64 with AVX2.
 pub const AVX2_PANELS: Packing = Packing::Panels(Panels { isa: Isa::Avx2, nr: 16, kr: 2, run: Run::Filter });
+/// x86-64 with AVX2, few output channels: one at a time, 16 products of it.
+pub const AVX2_ROWS: Packing = Packing::Panels(Panels { isa: Isa::Avx2, nr: 1, kr: 16, run: Run::Filter });
+/// x86-64 with AVX2, depthwise: blocks of 16 channels.
+pub const AVX2_DEPTHWISE: Packing = Packing::Depthwise { isa: Isa::Avx2, nr: 16 };
 /// x86-64 with AVX-512 VNNI.
 pub const AVX512_PANELS: Packing = Packing::Panels(Panels { isa: Isa::Avx512Vnni, nr: 16, kr: 4, run: Run::Filter });
 /// AArch64 without dot products.

@@ -1,7 +1,7 @@
 //! The portable convolution: four output channels for each load of an activation, dot products over the longest run
 //! that is contiguous in both operands.
 
-use super::epilogue::{bias_row, finish};
+use super::epilogue::finish;
 use super::geometry::{Geometry, Window};
 use crate::bytes::i32_at;
 use crate::plan::{Conv, ConvTranspose, Epilogue, Slot};
@@ -9,15 +9,14 @@ use crate::plan::{Conv, ConvTranspose, Epilogue, Slot};
 /// Output channels computed together.
 const BLOCK: usize = 4;
 
-/// Runs a convolution whose weights are in the order `[o][ky][kx][i]`.
+/// Runs a convolution whose weights are in the order `[o][ky][kx][i]`; `bias` is the first word of a row of the bank.
 ///
 /// # Safety
-/// `arena` must be valid for reads and writes of a number of bytes for which `step.fits(bytes)` holds, and `row` must
-/// be less than the rows of the bias bank.
+/// `arena` must be valid for reads and writes of a number of bytes for which `step.fits(bytes)` holds.
 #[inline(never)]
-pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, row: usize) {
+pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
     // SAFETY: the same condition.
-    unsafe { body(arena, step, row) }
+    unsafe { body(arena, step, bias) }
 }
 
 /// The kernel itself, to be compiled again for other instruction sets.
@@ -25,7 +24,7 @@ pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, row: usize) {
 /// # Safety
 /// As [`run`].
 #[inline(always)]
-pub(super) unsafe fn body(arena: *mut i8, step: &Conv<'_>, row: usize) {
+pub(super) unsafe fn body(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
     let groups = step.groups as usize;
     let (inputs, outputs) = (step.inputs_per_group(), step.output.channels as usize / groups);
     let taps = step.kernel[0] as usize * step.kernel[1] as usize * inputs;
@@ -43,17 +42,18 @@ pub(super) unsafe fn body(arena: *mut i8, step: &Conv<'_>, row: usize) {
         // SAFETY: `fits` makes the weights `taps` bytes for each output channel, and the rest is the same condition.
         unsafe {
             let filters = step.weights.as_ptr().cast::<i8>().add(group * outputs * taps);
-            part.run(arena, filters, bias_row(&step.epilogue, row));
+            part.run(arena, filters, bias);
         };
     }
 }
 
-/// Runs a transposed convolution whose phases have their weights in the order `[o][ky][kx][i]`.
+/// Runs a transposed convolution whose phases have their weights in the order `[o][ky][kx][i]`; `bias` is the part
+/// of a row of the bank for the first phase.
 ///
 /// # Safety
 /// As [`run`].
 #[inline(never)]
-pub unsafe fn run_transpose(arena: *mut i8, step: &ConvTranspose<'_>, row: usize) {
+pub unsafe fn run_transpose(arena: *mut i8, step: &ConvTranspose<'_>, bias: *const u8) {
     for r in 0..step.stride[0] {
         for c in 0..step.stride[1] {
             let geometry = Geometry::of_phase(step, [r, c]);
@@ -69,7 +69,7 @@ pub unsafe fn run_transpose(arena: *mut i8, step: &ConvTranspose<'_>, row: usize
             // SAFETY: each row of the bank has a part for each phase, and each phase has its weights.
             unsafe {
                 let filters = step.weights.as_ptr().cast::<i8>().add(step.phase_offset([r, c]));
-                part.run(arena, filters, bias_row(&step.epilogue, row * step.phases() + phase));
+                part.run(arena, filters, bias.add(phase * step.epilogue.multipliers.len()));
             }
         }
     }

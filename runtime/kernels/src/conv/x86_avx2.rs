@@ -8,7 +8,7 @@ use crate::plan::Conv;
 /// # Safety
 /// As [`scalar::run`], on a processor with AVX2.
 #[target_feature(enable = "avx2")]
-pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, row: usize) {
+pub unsafe fn run(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
     // SAFETY: the same condition.
-    unsafe { scalar::body(arena, step, row) }
+    unsafe { scalar::body(arena, step, bias) }
 }

@@ -1,6 +1,7 @@
 //! The map on AArch64: sixteen elements at a time, the table in registers.
 
-use crate::neon::{Lookup, blocks, load, store};
+use crate::elements::blocks;
+use crate::neon::{Lookup, load, store};
 use crate::plan::Map;
 
 /// Runs the step.

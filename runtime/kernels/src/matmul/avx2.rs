@@ -5,7 +5,8 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
 use super::scalar;
-use crate::conv::avx2::{KR, MR, NR, accumulate, convert, multiply_high, narrow};
+use crate::avx2::{Requantise, narrow, store};
+use crate::conv::avx2::panels::{KR, MR, NR, accumulate, convert};
 use crate::plan::MatMul;
 
 /// Longest dot product; longer ones take the portable kernel.
@@ -35,6 +36,7 @@ unsafe fn run_packed(arena: *mut i8, step: &MatMul) {
     let mut panel = MaybeUninit::<[u8; NR * MOST]>::uninit();
     let mut windows = MaybeUninit::<[i16; MR * MOST]>::uninit();
     let (panel, windows) = (panel.as_mut_ptr().cast::<u8>(), windows.as_mut_ptr().cast::<i16>());
+    let law = Requantise::new(step.left_shift, step.multiplier, step.zero_point);
     for matrix in 0..step.batch as usize {
         let mut first = 0;
         while first < columns {
@@ -60,7 +62,11 @@ unsafe fn run_packed(arena: *mut i8, step: &MatMul) {
                     let sums = accumulate::<MR>(windows, panel, products);
                     for (i, acc) in sums.into_iter().enumerate().take(count) {
                         let out = arena.add(step.output.row(step.batch, matrix, m + i) + first);
-                        store(step, acc, &bias, out, width);
+                        let half = |i: usize| {
+                            let bias = _mm256_loadu_si256(bias.as_ptr().cast::<__m256i>().add(i));
+                            law.of(_mm256_add_epi32(acc[i], bias))
+                        };
+                        store(out, width, narrow(half(0), half(1)));
                     }
                     m += count;
                 }
@@ -103,33 +109,4 @@ unsafe fn pack(
         }
     }
     sums.map(|sum| sum.wrapping_mul(-(step.a_zero_point as i32)))
-}
-
-/// Requantises sixteen sums and stores the first `width`.
-///
-/// # Safety
-/// `out` must be writable for `width` bytes.
-#[target_feature(enable = "avx2")]
-#[inline]
-unsafe fn store(step: &MatMul, acc: [__m256i; 2], bias: &[i32; NR], out: *mut i8, width: usize) {
-    let shift = _mm_cvtsi32_si128(step.left_shift.into());
-    let multiplier = _mm256_set1_epi32(step.multiplier);
-    let zero_point = _mm256_set1_epi32(step.zero_point.into());
-    let half = |i: usize| {
-        // SAFETY: the bias has two vectors.
-        let bias = unsafe { _mm256_loadu_si256(bias.as_ptr().cast::<__m256i>().add(i)) };
-        let acc = _mm256_sll_epi32(_mm256_add_epi32(acc[i], bias), shift);
-        _mm256_add_epi32(multiply_high(acc, multiplier), zero_point)
-    };
-    let q = narrow(half(0), half(1));
-    // SAFETY: the caller's bound.
-    unsafe {
-        if width == NR {
-            _mm_storeu_si128(out.cast(), q);
-        } else {
-            let mut bytes = [0i8; NR];
-            _mm_storeu_si128(bytes.as_mut_ptr().cast(), q);
-            out.copy_from_nonoverlapping(bytes.as_ptr(), width);
-        }
-    }
 }

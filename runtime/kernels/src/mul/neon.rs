@@ -2,7 +2,8 @@
 
 use core::arch::aarch64::*;
 
-use crate::neon::{Lookup, Requantise, blocks, load, narrow, store};
+use crate::elements::blocks;
+use crate::neon::{Lookup, Requantise, load, narrow, store};
 use crate::plan::Mul;
 
 /// Runs the step.

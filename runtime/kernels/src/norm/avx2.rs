@@ -1,8 +1,8 @@
 //! The norms on x86-64 with AVX2.
 
 use super::blocks;
+use crate::avx2::{Lookup, load, store};
 use crate::plan::Norm;
-use crate::table::lookup;
 
 /// Runs the step.
 ///
@@ -13,7 +13,13 @@ pub(super) unsafe fn run(arena: *mut i8, step: &Norm<'_>) {
     // SAFETY: the same condition.
     unsafe {
         match step.table {
-            Some(table) => blocks::run(arena, step, |values| values.map(|q| lookup(table, q))),
+            Some(table) => {
+                let table = Lookup::load(table);
+                blocks::run(arena, step, |mut values| {
+                    store(values.as_mut_ptr(), values.len(), table.sixteen(load(values.as_ptr(), values.len())));
+                    values
+                });
+            }
             None => blocks::run(arena, step, |values| values),
         }
     }

@@ -28,22 +28,10 @@ mod neon;
 pub mod reference;
 pub mod scalar;
 
-use crate::isa::is_available;
-use crate::plan::{Isa, Norm, NormKind};
+use crate::plan::{Norm, NormKind};
 use crate::requant::saturate;
 use crate::round::{power_of_two, ties_even};
 use crate::table::lookup;
-#[cfg(all(feature = "arm_dsp", not(feature = "arm_mve"), target_arch = "arm"))]
-use arm_dsp as kernel;
-#[cfg(all(feature = "arm_mve", target_arch = "arm"))]
-use arm_mve as kernel;
-#[cfg(all(feature = "std", target_arch = "aarch64"))]
-use neon as kernel;
-#[cfg(not(any(
-    all(any(feature = "arm_dsp", feature = "arm_mve"), target_arch = "arm"),
-    all(feature = "std", target_arch = "aarch64")
-)))]
-use scalar as kernel;
 
 /// Bits below the point of a slope and an intercept.
 pub const POINT: u32 = 16;
@@ -232,46 +220,9 @@ pub fn epsilon(eps: f64, scale_in: f64, n: usize) -> u64 {
     if real < power_of_two(50) { (ties_even(real) as u64).max(1) } else { (real.min(power_of_two(61))) as u64 }
 }
 
-/// The instruction set whose kernel [`run`] takes.
-pub fn isa() -> Isa {
-    if is_available(Isa::ArmMve) {
-        Isa::ArmMve
-    } else if is_available(Isa::ArmDsp) {
-        Isa::ArmDsp
-    } else if is_available(Isa::Avx2) {
-        Isa::Avx2
-    } else if is_available(Isa::Neon) {
-        Isa::Neon
-    } else {
-        Isa::Scalar
-    }
-}
-
-/// Runs the step; the output may be the same place as the operand.
-///
-/// # Panics
-/// If the step does not fit the arena, which [`crate::plan::Plan::check`] excludes.
-#[inline(always)]
-pub fn run(arena: &mut [i8], step: &Norm<'_>) {
-    // SAFETY: the slice is exclusive.
-    unsafe { run_part(arena, step) }
-}
-
-/// As [`run`], beside other threads on the same arena.
-///
-/// # Safety
-/// `arena` must be valid for reads and writes; no other thread may write what the step reads or writes while it runs,
-/// nor read what it writes.
-#[inline(always)]
-pub(crate) unsafe fn run_part(arena: *mut [i8], step: &Norm<'_>) {
-    assert!(step.fits(arena.len()), "the norm does not fit the arena");
-    #[cfg(all(feature = "std", target_arch = "x86_64"))]
-    if is_available(Isa::Avx2) {
-        // SAFETY: the assertion is the callee's condition, and the processor was asked.
-        return unsafe { avx2::run(arena.cast(), step) };
-    }
-    // SAFETY: the assertion is the callee's condition.
-    unsafe { kernel::run(arena.cast(), step) }
+entry_points! {
+    /// Runs the step; the output may be the same place as the operand.
+    Norm<'_>, [ArmMve, ArmDsp, Avx2, Neon], "the norm does not fit the arena"
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod pool;
 mod shuffle;
 mod softmax;
 
-pub use conv::{ARM_DSP_PIXELS, ARM_MVE_PIXELS, Conv, ConvTranspose, HOST_PRODUCTS, scratch_bytes};
+pub use conv::{ARM_DSP_PIXELS, ARM_MVE_PIXELS, Conv, ConvTranspose, HOST_PLACES, HOST_PRODUCTS, scratch_bytes};
 pub use elementwise::{Add, Map, Mul};
 pub use epilogue::{AddParams, Epilogue, Residual, RowKey};
 pub use matmul::{MatMul, Matrices, Split, matmul_scratch_bytes};

@@ -3,8 +3,9 @@
 
 use core::arch::aarch64::*;
 
+use super::MR;
 use super::epilogue::{Constants, NR};
-use super::{Layer, MR};
+use crate::conv::layer::Layer;
 
 /// Products that lie together.
 const KR: usize = 16;
@@ -18,7 +19,7 @@ const CHANNELS: usize = 4;
 /// # Safety
 /// As [`super::run`], with the windows of `MR` pixels at `windows`, `stride` bytes apart and padded with zeros to it.
 pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, stride: usize, pixels: &[usize]) {
-    let groups = layer.window().div_ceil(KR);
+    let groups = layer.products().div_ceil(KR);
     let panels = (layer.output.channels as usize).div_ceil(NR);
     for panel in 0..panels {
         // SAFETY: a panel holds `groups` groups of `NR * KR` bytes; windows are padded to whole vectors.
@@ -31,7 +32,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, 
                 let high = tile(windows, stride, weights.add(CHANNELS * KR), groups);
                 for (i, (low, high)) in low.into_iter().zip(high).enumerate() {
                     if let Some(&pixel) = pixels.get(first + i) {
-                        layer.finish(arena, &constants, [low, high], pixel, panel * NR);
+                        constants.finish(arena, layer, [low, high], pixel, panel * NR);
                     }
                 }
             }

@@ -2,8 +2,8 @@
 
 use core::arch::aarch64::*;
 
-use super::Layer;
 use super::epilogue::{Constants, NR, tables};
+use crate::conv::layer::Layer;
 
 /// Runs a layer packed as [`crate::conv::NEON_DEPTHWISE`].
 ///
@@ -17,7 +17,6 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     let [height, width] = geometry.pixels;
     for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
         let window = geometry.window(layer.input, [y, x]);
-        let [[top, bottom], [left, right]] = window.inside;
         let pixel = geometry.pixel([y, x]);
         for first in (0..channels).step_by(NR) {
             let count = (channels - first).min(NR);
@@ -29,8 +28,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
                 let mut weights = layer.weights.add(first * taps).cast::<i8>();
                 for ky in 0..rows {
                     for kx in 0..columns {
-                        let inside = ky >= top && ky < bottom && kx >= left && kx < right;
-                        let value = if inside {
+                        let value = if window.contains([ky, kx]) {
                             let place = geometry.place(layer.input, &window, [ky, kx]);
                             load(arena.add(layer.input.offset as usize + place + first), count)
                         } else {
@@ -42,7 +40,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
                         weights = weights.add(NR);
                     }
                 }
-                layer.finish(arena, &constants, acc, pixel, first);
+                constants.finish(arena, layer, acc, pixel, first);
             }
         }
         // SAFETY: the pixel is inside the output.

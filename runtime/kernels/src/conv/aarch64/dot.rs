@@ -3,8 +3,9 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
+use super::MR;
 use super::epilogue::{Constants, NR};
-use super::{Layer, MR};
+use crate::conv::layer::Layer;
 
 /// Products that lie together.
 pub(crate) const KR: usize = 4;
@@ -33,7 +34,7 @@ fn sdot<const LANE: usize>(acc: int32x4_t, weights: int8x16_t, window: int8x16_t
 /// # Safety
 /// As [`super::run`], with the windows of `MR` pixels at `windows`, `stride` bytes apart and padded with zeros to it.
 pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, stride: usize, pixels: &[usize]) {
-    let groups = layer.window().div_ceil(KR);
+    let groups = layer.products().div_ceil(KR);
     let panels = (layer.output.channels as usize).div_ceil(NR);
     for panel in 0..panels {
         // SAFETY: a panel holds `groups` groups of `NR * KR` bytes; windows are padded to whole vectors.
@@ -42,7 +43,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, 
             let constants = Constants::load(layer, panel * NR);
             let acc = accumulate(windows, stride, weights, groups);
             for (acc, &pixel) in acc.into_iter().zip(pixels) {
-                layer.finish(arena, &constants, acc, pixel, panel * NR);
+                constants.finish(arena, layer, acc, pixel, panel * NR);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use core::arch::aarch64::*;
 
-use super::Layer;
+use crate::conv::layer::Layer;
 use crate::neon::{Lookup, Sum};
 
 /// Channels that are stored together.

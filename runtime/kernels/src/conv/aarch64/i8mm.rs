@@ -3,8 +3,9 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
+use super::MR;
 use super::epilogue::{Constants, NR};
-use super::{Layer, MR};
+use crate::conv::layer::Layer;
 
 /// Products that lie together.
 const KR: usize = 8;
@@ -32,7 +33,7 @@ fn smmla(acc: int32x4_t, x: int8x16_t, weights: int8x16_t) -> int32x4_t {
 /// # Safety
 /// As [`super::run`], with the windows of `MR` pixels at `windows`, `stride` bytes apart and padded with zeros to it.
 pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, stride: usize, pixels: &[usize]) {
-    let groups = layer.window().div_ceil(KR);
+    let groups = layer.products().div_ceil(KR);
     let panels = (layer.output.channels as usize).div_ceil(NR);
     for panel in 0..panels {
         // SAFETY: a panel holds `groups` groups of `NR * KR` bytes; windows are padded to whole vectors.
@@ -61,7 +62,7 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, 
                 };
                 for (i, second) in [false, true].into_iter().enumerate() {
                     if let Some(&pixel) = pixels.get(2 * pair + i) {
-                        layer.finish(arena, &constants, [join(0, second), join(2, second)], pixel, panel * NR);
+                        constants.finish(arena, layer, [join(0, second), join(2, second)], pixel, panel * NR);
                     }
                 }
             }

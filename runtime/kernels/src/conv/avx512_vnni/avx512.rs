@@ -4,22 +4,23 @@ use core::arch::x86_64::*;
 
 use super::vector::Vector;
 use super::{NR, run_transpose_with, run_with};
+use crate::avx2::Sum;
 use crate::plan::{AddParams, Conv, ConvTranspose};
 
 /// # Safety
 /// As [`run_with`], on a processor with AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(in crate::conv) unsafe fn run(arena: *mut i8, step: &Conv<'_>, row: usize) {
+pub(in crate::conv) unsafe fn run(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
     // SAFETY: the same condition.
-    unsafe { run_with::<Zmm>(arena, step, row) }
+    unsafe { run_with::<Zmm>(arena, step, bias) }
 }
 
 /// # Safety
 /// As [`run_transpose_with`], on a processor with AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(in crate::conv) unsafe fn run_transpose(arena: *mut i8, step: &ConvTranspose<'_>, row: usize) {
+pub(in crate::conv) unsafe fn run_transpose(arena: *mut i8, step: &ConvTranspose<'_>, bias: *const u8) {
     // SAFETY: the same condition.
-    unsafe { run_transpose_with::<Zmm>(arena, step, row) }
+    unsafe { run_transpose_with::<Zmm>(arena, step, bias) }
 }
 
 #[derive(Clone, Copy)]
@@ -86,7 +87,7 @@ impl Vector for Zmm {
         // SAFETY: the processor has AVX2, which AVX-512 F implies; each array has sixteen bytes.
         unsafe {
             let [a, b] = [a, b].map(|bytes| _mm_loadu_si128(bytes.as_ptr().cast()));
-            _mm_storeu_si128(bytes.as_mut_ptr().cast(), crate::add::avx2::sum(a, b, params));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), Sum::new(params).sixteen(a, b));
         }
         bytes
     }

@@ -13,9 +13,8 @@ mod vector;
 
 use core::mem::MaybeUninit;
 
-use super::epilogue::bias_row;
-use super::geometry::Geometry;
-use crate::plan::{Conv, ConvTranspose, Epilogue, HOST_PRODUCTS, Slot};
+use super::layer::Layer;
+use crate::plan::{Conv, ConvTranspose, HOST_PRODUCTS};
 use crate::table::lookup;
 use vector::Vector;
 
@@ -30,63 +29,32 @@ const MR: usize = 12;
 /// Pixels whose windows are gathered at a time: with a pair of panels they fill the first-level cache.
 const BLOCK: usize = 2 * MR;
 
-/// Runs a convolution packed as [`super::AVX512_PANELS`].
+/// Runs a convolution packed as [`super::AVX512_PANELS`]; `bias` is the first word of a row of the bank.
 ///
 /// # Safety
-/// `arena` must be valid for reads and writes of a number of bytes for which `step.fits(bytes)` holds, `row` be less
-/// than the rows of the bias bank, and the processor have the instructions of `V`.
+/// `arena` must be valid for reads and writes of a number of bytes for which `step.fits(bytes)` holds, and the processor
+/// have the instructions of `V`.
 #[inline(always)]
-unsafe fn run_with<V: Vector>(arena: *mut i8, step: &Conv<'_>, row: usize) {
-    // SAFETY: `row` is inside the bank; the rest is the same condition.
-    unsafe {
-        let layer = Layer {
-            geometry: Geometry::of(step),
-            input: &step.input,
-            output: &step.output,
-            zero_point: step.input_zero_point,
-            epilogue: &step.epilogue,
-            weights: step.weights.as_ptr(),
-            bias: bias_row(&step.epilogue, row),
-        };
-        layer.run::<V>(arena);
+unsafe fn run_with<V: Vector>(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
+    // SAFETY: the same condition.
+    unsafe { Kernel(Layer::of(arena, step, bias)).run::<V>(arena) }
+}
+
+/// Runs a transposed convolution packed as [`super::AVX512_PANELS`], phase by phase; `bias` is the part of the row for
+/// the first phase.
+///
+/// # Safety
+/// As [`run_with`].
+#[inline(always)]
+unsafe fn run_transpose_with<V: Vector>(arena: *mut i8, step: &ConvTranspose<'_>, bias: *const u8) {
+    for layer in Layer::of_phases(arena, step, bias) {
+        // SAFETY: the same condition.
+        unsafe { Kernel(layer).run::<V>(arena) }
     }
 }
 
-/// Runs a transposed convolution packed as [`super::AVX512_PANELS`], phase by phase.
-///
-/// # Safety
-/// As [`run_with`], with `row` less than `step.rows()`.
-#[inline(always)]
-unsafe fn run_transpose_with<V: Vector>(arena: *mut i8, step: &ConvTranspose<'_>, row: usize) {
-    for phase in 0..step.phases() {
-        let at = [(phase / step.stride[1] as usize) as u8, (phase % step.stride[1] as usize) as u8];
-        // SAFETY: each row of the bank has a part for each phase, and each phase has its weights.
-        unsafe {
-            let layer = Layer {
-                geometry: Geometry::of_phase(step, at),
-                input: &step.input,
-                output: &step.output,
-                zero_point: step.input_zero_point,
-                epilogue: &step.epilogue,
-                weights: step.weights.as_ptr().add(step.phase_offset(at)),
-                bias: bias_row(&step.epilogue, row * step.phases() + phase),
-            };
-            layer.run::<V>(arena);
-        }
-    }
-}
-
-/// A convolution, or one phase of a transposed one.
-struct Layer<'s> {
-    geometry: Geometry,
-    input: &'s Slot,
-    output: &'s Slot,
-    zero_point: i8,
-    epilogue: &'s Epilogue<'s>,
-    weights: *const u8,
-    /// First word of the bias row.
-    bias: *const u8,
-}
+/// What runs a layer.
+struct Kernel<'s>(Layer<'s>);
 
 /// Windows of neighbouring pixels in the buffer, and where their results go.
 #[derive(Clone, Copy)]
@@ -99,17 +67,15 @@ struct Windows<'s> {
     pixels: &'s [usize],
 }
 
-impl Layer<'_> {
+impl Kernel<'_> {
     /// # Safety
     /// As [`run_with`].
     #[inline(always)]
     unsafe fn run<V: Vector>(&self, arena: *mut i8) {
-        let [rows, columns] = self.geometry.kernel;
-        let filter = (rows * columns) as usize * self.input.channels as usize;
-        let products = filter.next_multiple_of(KR);
+        let (filter, products) = (self.0.products(), self.0.padded_products());
         let mut buffer = MaybeUninit::<[u8; HOST_PRODUCTS]>::uninit();
         let buffer = buffer.as_mut_ptr().cast::<u8>();
-        let [rows, columns] = self.geometry.pixels;
+        let [rows, columns] = self.0.geometry.pixels;
         let most = HOST_PRODUCTS.checked_div(products).map_or(BLOCK, |windows| windows.min(BLOCK));
         let mut numbers = [0; BLOCK];
         let mut first = 0;
@@ -117,12 +83,12 @@ impl Layer<'_> {
             let count = (rows * columns - first).min(most);
             for (p, number) in numbers.iter_mut().enumerate().take(count) {
                 let at = [(first + p) / columns, (first + p) % columns];
-                *number = self.geometry.pixel(at);
+                *number = self.0.geometry.pixel(at);
                 // SAFETY: `fits` keeps one window within the buffer, and `most` of them; the pixel is one of the
                 // geometry.
                 unsafe {
                     let window = buffer.add(p * products);
-                    self.geometry.gather(arena, self.input, self.zero_point, at, window.cast());
+                    self.0.geometry.gather(arena, self.0.input, self.0.zero_point, at, window.cast());
                     window.add(filter).write_bytes(0, products - filter);
                     for i in 0..filter {
                         *window.add(i) ^= 0x80;
@@ -141,7 +107,7 @@ impl Layer<'_> {
     /// As [`run_with`], with the windows readable and their pixels inside the output.
     #[inline(always)]
     unsafe fn block<V: Vector>(&self, arena: *mut i8, windows: Windows<'_>) {
-        let panels = (self.output.channels as usize).div_ceil(NR);
+        let panels = (self.0.output.channels as usize).div_ceil(NR);
         let mut panel = 0;
         while panel < panels {
             // SAFETY: there are weights and constants for `panels` panels.
@@ -165,13 +131,13 @@ impl Layer<'_> {
         let products = windows.products;
         // SAFETY: a panel holds `NR * products` bytes, and `NR` words of each constant.
         unsafe {
-            let weights = self.weights.add(panel * NR * products);
+            let weights = self.0.weights.add(panel * NR * products);
             let mut constants = [Constants { bias: V::zero(), multipliers: V::zero() }; P];
             let offsets = offsets::<V, P>(weights, products);
             for (p, (constants, offset)) in constants.iter_mut().zip(offsets).enumerate() {
                 let at = 4 * NR * (panel + p);
-                constants.bias = V::load(self.bias.add(at)).minus(offset);
-                constants.multipliers = V::load(self.epilogue.multipliers.as_ptr().add(at));
+                constants.bias = V::load(self.0.bias.add(at)).minus(offset);
+                constants.multipliers = V::load(self.0.epilogue.multipliers.as_ptr().add(at));
             }
             let mut done = 0;
             while done < windows.pixels.len() {
@@ -244,10 +210,10 @@ impl Layer<'_> {
     /// As [`run_with`], with `pixel` and channel `o` inside the output.
     #[inline(always)]
     unsafe fn finish<V: Vector>(&self, arena: *mut i8, acc: V, pixel: usize, o: usize, constants: &Constants<V>) {
-        let epilogue = self.epilogue;
+        let epilogue = self.0.epilogue;
         let acc = acc.plus(constants.bias);
         let mut q = acc.requantise(epilogue.left_shift, constants.multipliers, epilogue.zero_point);
-        let width = (self.output.channels as usize - o).min(NR);
+        let width = (self.0.output.channels as usize - o).min(NR);
         // SAFETY: the output's and the residual's spans hold `width` channels from `o` on of each pixel; a whole panel
         // is loaded and stored at once only where all its channels exist.
         unsafe {
@@ -265,7 +231,7 @@ impl Layer<'_> {
             if let Some(table) = epilogue.table {
                 q = q.map(|q| lookup(table, q));
             }
-            let to = arena.add(self.output.offset as usize + pixel * self.output.pitch as usize + o);
+            let to = arena.add(self.0.output.offset as usize + pixel * self.0.output.pitch as usize + o);
             if width == NR {
                 to.cast::<[i8; NR]>().write_unaligned(q);
             } else {

@@ -8,17 +8,17 @@ use crate::requant::requantise;
 /// # Safety
 /// As [`run_with`]; any processor will do.
 #[inline(never)]
-pub(in crate::conv) unsafe fn run(arena: *mut i8, step: &Conv<'_>, row: usize) {
+pub(in crate::conv) unsafe fn run(arena: *mut i8, step: &Conv<'_>, bias: *const u8) {
     // SAFETY: the same condition.
-    unsafe { run_with::<Lanes>(arena, step, row) }
+    unsafe { run_with::<Lanes>(arena, step, bias) }
 }
 
 /// # Safety
 /// As [`run_transpose_with`]; any processor will do.
 #[inline(never)]
-pub(in crate::conv) unsafe fn run_transpose(arena: *mut i8, step: &ConvTranspose<'_>, row: usize) {
+pub(in crate::conv) unsafe fn run_transpose(arena: *mut i8, step: &ConvTranspose<'_>, bias: *const u8) {
     // SAFETY: the same condition.
-    unsafe { run_transpose_with::<Lanes>(arena, step, row) }
+    unsafe { run_transpose_with::<Lanes>(arena, step, bias) }
 }
 
 #[derive(Clone, Copy)]
