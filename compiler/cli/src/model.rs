@@ -9,6 +9,7 @@ use crate::report::hex;
 use anyhow::{Context, anyhow, bail};
 use flowlet_compiler::ir::{Graph, Stage, verify};
 use flowlet_compiler::passes::{Flow, Options};
+use flowlet_compiler::quantize::{Calibration, needs_calibration};
 use flowlet_compiler::{compile, flq};
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -137,11 +138,14 @@ impl Model {
     }
 }
 
-/// Calibrates and quantises a static f32 graph.
+/// Calibrates and quantises a static f32 graph; without samples where the file has a scale for every tensor.
 ///
 /// # Errors
 /// When the samples do not fit or an operation has no int8 form.
 pub fn quantise(graph: &Graph, calibrate: Option<&Calibrate>) -> anyhow::Result<Graph> {
+    if !needs_calibration(graph) {
+        return Ok(compile::quantize(graph, &Calibration::from_samples(Vec::new(), "none"), &mut |_, _| {})?);
+    }
     let samples = calibration(graph, calibrate.unwrap_or(&Calibrate::default()))?;
     let bar = Bar::new("calibrating", samples.samples.len());
     Ok(compile::quantize(graph, &samples, &mut |done, _| bar.at(done))?)

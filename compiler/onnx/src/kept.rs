@@ -9,7 +9,7 @@ use tract_onnx::tract_core::{not_out_of_plan, op_as_typed_op};
 use tract_onnx::tract_hir::internal::*;
 
 /// ONNX operators that stay whole and that tract does not know.
-pub(crate) const UNKNOWN_TO_TRACT: &[&str] = &["Attention"];
+pub(crate) const UNKNOWN_TO_TRACT: &[&str] = &["Attention", crate::quantised::FAKE_QUANT];
 
 /// An operation of one result.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,13 @@ pub(crate) enum Kept {
     Unary(Unary),
     /// `x` where positive, else `alpha * (exp(x) - 1)`.
     Elu(f32),
+    /// Rounding to a grid of 256 numbers.
+    FakeQuant {
+        /// Distance of two numbers.
+        scale: f32,
+        /// The signed byte that stands for 0.
+        zero_point: i8,
+    },
     /// `x, scale[C], shift[C]`: instance normalization.
     InstanceNorm {
         /// Added to the variance.
@@ -70,6 +77,10 @@ impl Kept {
                 Some(other) => bail!("gelu with the approximation '{other}' is not supported"),
             },
             "Elu" => Kept::Elu(node.get_attr_opt::<f32>("alpha")?.unwrap_or(1.0)),
+            crate::quantised::FAKE_QUANT => Kept::FakeQuant {
+                scale: node.get_attr::<f32>("scale")?,
+                zero_point: i8::try_from(node.get_attr::<i64>("zero_point")?)?,
+            },
             "InstanceNormalization" => Kept::InstanceNorm { eps: eps(1e-5)? },
             "GroupNormalization" => Kept::GroupNorm { groups: node.get_attr::<usize>("num_groups")?, eps: eps(1e-5)? },
             "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => Kept::LayerNorm {
@@ -88,8 +99,12 @@ impl Kept {
     /// Dimensions of the result.
     fn dims(&self, inputs: &[TVec<usize>]) -> TractResult<TVec<usize>> {
         match self {
-            Kept::Unary(_) | Kept::Elu(_) | Kept::InstanceNorm { .. } | Kept::GroupNorm { .. } => Ok(inputs[0].clone()),
-            Kept::LayerNorm { .. } => Ok(inputs[0].clone()),
+            Kept::Unary(_)
+            | Kept::Elu(_)
+            | Kept::FakeQuant { .. }
+            | Kept::InstanceNorm { .. }
+            | Kept::GroupNorm { .. }
+            | Kept::LayerNorm { .. } => Ok(inputs[0].clone()),
             Kept::Attention { .. } => {
                 let (q, k, v) = (&inputs[0], &inputs[1], &inputs[2]);
                 let same = q.len() == k.len() && q.len() == v.len() && (3..=4).contains(&q.len());
@@ -171,7 +186,7 @@ impl Expansion for Kept {
     ) -> InferenceResult {
         check_output_arity(outputs, 1)?;
         let least = match self {
-            Kept::Unary(_) | Kept::Elu(_) => 1,
+            Kept::Unary(_) | Kept::Elu(_) | Kept::FakeQuant { .. } => 1,
             Kept::LayerNorm { .. } | Kept::ConvTranspose(_) => 2,
             Kept::InstanceNorm { .. } | Kept::GroupNorm { .. } | Kept::Attention { .. } => 3,
         };

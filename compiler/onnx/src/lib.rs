@@ -23,6 +23,7 @@ mod guard;
 mod kept;
 mod names;
 mod proto_check;
+mod quantised;
 mod shapes;
 mod tidy;
 mod translate;
@@ -60,8 +61,9 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, ImportErro
     proto_check::check_graph(graph)?;
     proto_check::check_storage(graph)?;
     finite::check_finite(graph)?;
+    let mut remarks = quantised::to_float(graph)?;
     border::check_operators(graph)?;
-    let remarks = shapes::close_shapes(graph, options)?;
+    remarks.extend(shapes::close_shapes(graph, options)?);
     let graph_name = options.name.clone().unwrap_or_else(|| graph.name.clone());
     let names = names::Names::rename(graph);
     let mut imported = border::guarded(&names, || {

@@ -148,6 +148,14 @@ pub(crate) fn stored_tensors(graph: &GraphProto) -> impl Iterator<Item = (&str, 
     graph.initializer.iter().map(|t| (t.name.as_str(), t)).chain(values)
 }
 
+/// Constants by the names of their tensors.
+pub(crate) fn constants(graph: &GraphProto) -> HashMap<String, TensorProto> {
+    let stored = graph.initializer.iter().map(|t| (t.name.clone(), t.clone()));
+    let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
+    let values = nodes.filter_map(|n| Some((n.output.first()?.clone(), n.attribute.iter().find_map(|a| a.t.clone())?)));
+    stored.chain(values).collect()
+}
+
 /// Checks that the file holds the elements of all its tensors, as many as their dimensions say.
 pub(crate) fn check_storage(graph: &GraphProto) -> Result<(), ImportError> {
     for (name, tensor) in stored_tensors(graph) {

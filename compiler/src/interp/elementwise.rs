@@ -25,6 +25,13 @@ pub(super) fn broadcast_index(dims: &[usize], out: &[usize]) -> impl Fn(usize) -
     }
 }
 
+/// ONNX's `DequantizeLinear(QuantizeLinear(x))`: a division, ties to even. NaN stays.
+pub(super) fn fake_quant(x: f32, scale: f32, zero_point: i8) -> f32 {
+    let zero = f32::from(zero_point);
+    let code = ((x / scale).round_ties_even() + zero).clamp(-128.0, 127.0);
+    (code - zero) * scale
+}
+
 /// A binary operation with broadcasting, on f32 or i64.
 pub(super) fn binary(
     x: &[&Tensor],

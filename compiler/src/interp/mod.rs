@@ -255,6 +255,9 @@ fn eval_node(
             },
             false,
         ),
+        Op::FakeQuant { scale, zero_point } => {
+            elementwise::unary(x[0], |v| elementwise::fake_quant(v, *scale, *zero_point), false)
+        }
         Op::QAdd { params, table } => elementwise::quantised_add(x, params, *table),
         Op::QMap => elementwise::quantised_map(x[0], x[1]),
         Op::Quantize => elementwise::quantize(x[0], out),

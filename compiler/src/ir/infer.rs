@@ -208,7 +208,7 @@ fn infer_unbounded(op: &Op, inputs: &[&Type]) -> Result<Type, InferError> {
             }
             broadcast(&inputs[0].dims, &inputs[1].dims).map(|d| Type::new(inputs[0].dtype, &d))
         }
-        Op::Unary(_) | Op::Clip { .. } => {
+        Op::Unary(_) | Op::Clip { .. } | Op::FakeQuant { .. } => {
             arity(op, inputs, 1, 1)?;
             Ok((*inputs[0]).clone())
         }

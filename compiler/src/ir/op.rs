@@ -311,6 +311,13 @@ pub enum Op {
         /// Upper bound.
         hi: f32,
     },
+    /// `x`: rounding to the numbers that an s8 tensor of this quantisation can hold; the tensor keeps it in int8.
+    FakeQuant {
+        /// Distance of two numbers.
+        scale: f32,
+        /// The s8 value that stands for 0.
+        zero_point: i8,
+    },
     /// `x...`: concatenation.
     Concat {
         /// The axis.
@@ -533,6 +540,7 @@ impl Op {
             Op::Pow => "pow",
             Op::Unary(u) => u.name(),
             Op::Clip { .. } => "clip",
+            Op::FakeQuant { .. } => "fake_quant",
             Op::Concat { .. } => "concat",
             Op::Gather { .. } => "gather",
             Op::Select => "select",
@@ -582,6 +590,9 @@ impl Op {
                     .collect()
             }
             Op::Clip { lo, hi } => vec![("lo", Attr::Float(*lo)), ("hi", Attr::Float(*hi))],
+            Op::FakeQuant { scale, zero_point } => {
+                vec![("scale", Attr::Float(*scale)), ("zero_point", Attr::Int((*zero_point).into()))]
+            }
             Op::ConvTranspose(g) => transposed_attrs(g),
             Op::Norm { kind, axis, groups, eps } => vec![
                 ("kind", Attr::Word(kind.name().to_owned())),
@@ -755,6 +766,7 @@ impl Op {
             "div" => Op::Div,
             "pow" => Op::Pow,
             "clip" => Op::Clip { lo: r.float("lo", None)?, hi: r.float("hi", None)? },
+            "fake_quant" => Op::FakeQuant { scale: r.positive("scale")?, zero_point: r.narrow("zero_point")? },
             "concat" => Op::Concat { axis: r.size("axis", None)? },
             "gather" => Op::Gather { axis: r.size("axis", None)? },
             "select" => Op::Select,
@@ -912,6 +924,11 @@ impl AttrReader<'_> {
             (None, Some(d)) => Ok(d),
             (Some(Attr::Ints(_) | Attr::Word(_)) | None, _) => Err(self.wrong(key, "a number")),
         }
+    }
+
+    fn positive(&mut self, key: &str) -> Result<f32, String> {
+        let value = self.float(key, None)?;
+        if value.is_finite() && value > 0.0 { Ok(value) } else { Err(self.wrong(key, "a positive number")) }
     }
 
     fn sizes(&mut self, key: &str) -> Result<Vec<usize>, String> {

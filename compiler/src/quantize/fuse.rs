@@ -1,6 +1,7 @@
 //! Which float nodes become one int8 step.
 
 use super::QuantizeError;
+use super::given::Given;
 use crate::ir::{Graph, NormKind, Op, ValueId};
 
 /// Positions of the nodes of one step: a layer, a residual sum, a function, each optional but one.
@@ -57,12 +58,14 @@ pub(super) fn function(op: &Op) -> Option<Box<dyn Fn(f32) -> f32>> {
                 }
             }))
         }
+        // Its grid is that of the tensor behind it.
+        Op::FakeQuant { .. } => Some(Box::new(|x| x)),
         _ => None,
     }
 }
 
 /// Groups every node that computes; nodes that only move elements stay alone.
-pub(super) fn groups(graph: &Graph) -> Result<Vec<Group>, QuantizeError> {
+pub(super) fn groups(graph: &Graph, given: &Given) -> Result<Vec<Group>, QuantizeError> {
     let uses = graph.use_counts();
     let sole_reader = |id: ValueId| -> Option<usize> {
         if uses[id.0 as usize] != 1 || graph.outputs.contains(&id) {
@@ -90,7 +93,7 @@ pub(super) fn groups(graph: &Graph) -> Result<Vec<Group>, QuantizeError> {
                 }
                 group.add = Some(i);
             }
-            Op::Unary(_) | Op::Clip { .. } => {
+            Op::Unary(_) | Op::Clip { .. } | Op::FakeQuant { .. } => {
                 if claimed_by_producer(graph, i, &sole_reader) {
                     continue;
                 }
@@ -124,8 +127,10 @@ pub(super) fn groups(graph: &Graph) -> Result<Vec<Group>, QuantizeError> {
             && let Some(r) = sole_reader(graph.nodes[end].output)
         {
             match graph.nodes[r].op {
-                Op::Clip { lo, hi } if saturates(lo, hi) => group.clip = Some(r),
-                Op::Unary(_) | Op::Clip { .. } => group.table = Some(r),
+                Op::Clip { lo, hi } if saturates(lo, hi) && !given.contains_key(&graph.nodes[r].output) => {
+                    group.clip = Some(r);
+                }
+                Op::Unary(_) | Op::Clip { .. } | Op::FakeQuant { .. } => group.table = Some(r),
                 _ => {}
             }
         }
@@ -239,6 +244,20 @@ pub(super) fn clip_range(graph: &Graph, groups: &[Group], id: ValueId) -> Option
     })
 }
 
+/// Operations that only move elements, so that their operands and result have one scale.
+pub(super) fn moves(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Concat { .. }
+            | Op::PixelShuffle { .. }
+            | Op::PixelUnshuffle { .. }
+            | Op::Upsample { .. }
+            | Op::Reshape { .. }
+            | Op::Transpose { .. }
+            | Op::MaxPool(_)
+    )
+}
+
 /// For each value, the representative of the tensors that must share its scale because an operation only moves elements.
 pub(super) fn shared_scales(graph: &Graph) -> Vec<ValueId> {
     let mut parent: Vec<usize> = (0..graph.values.len()).collect();
@@ -249,17 +268,7 @@ pub(super) fn shared_scales(graph: &Graph) -> Vec<ValueId> {
         i
     }
     for node in &graph.nodes {
-        let moves = matches!(
-            node.op,
-            Op::Concat { .. }
-                | Op::PixelShuffle { .. }
-                | Op::PixelUnshuffle { .. }
-                | Op::Upsample { .. }
-                | Op::Reshape { .. }
-                | Op::Transpose { .. }
-                | Op::MaxPool(_)
-        );
-        if moves {
+        if moves(&node.op) {
             for id in &node.inputs {
                 let (a, b) = (root(&parent, id.0 as usize), root(&parent, node.output.0 as usize));
                 parent[a.max(b)] = a.min(b);

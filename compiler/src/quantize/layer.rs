@@ -136,8 +136,23 @@ impl Filters {
     }
 }
 
-/// Per output channel c in f64 and in this order: `s_w = max|w| / 127`, floored so that no bias of any row exceeds
-/// 2^30 steps; `q_w = rne(w / s_w)`; `M_c = s_in * s_w / s_out`; `b_q = rne(b / (s_in * s_w))`.
+/// The step of which all weights of a channel are multiples, at most 127 of them: weights that were quantised before stay
+/// as they are. `None` if there is none.
+fn own_step(w: &[f32], largest: f64) -> Option<f64> {
+    // A product of an s8 and an f32, and a quotient: two roundings.
+    const ROUNDING: f64 = 127.0 * f32::EPSILON as f64;
+    let fits = |steps: &f64| {
+        let on_grid = |&x: &f32| {
+            let q = f64::from(x) * steps / largest;
+            (q - ties_even(q)).abs() <= ROUNDING
+        };
+        w.iter().all(on_grid)
+    };
+    (1..=127).rev().map(f64::from).find(fits).map(|steps| largest / steps)
+}
+
+/// Per output channel c in f64 and in this order: `s_w = max|w| / 127`, or the step that the weights have, floored so
+/// that no bias of any row exceeds 2^30 steps; `q_w = rne(w / s_w)`; `M_c = s_in * s_w / s_out`; `b_q = rne(b / (s_in * s_w))`.
 fn quantise_filters(
     node: &Node,
     w: &[f32],
@@ -162,8 +177,9 @@ fn quantise_filters(
         let largest = own.iter().fold(0.0f64, |m, &x| m.max(f64::from(x).abs()));
         let largest_bias = (0..rows).fold(0.0f64, |m, r| m.max(f64::from(bias[r * channels + c]).abs()));
         let floor = (largest_bias / (s_in * BIAS_LIMIT)).max(s_out / s_in * 1e-6);
-        let s_w = (largest / 127.0).max(floor);
-        if largest / 127.0 < floor && largest > 0.0 {
+        let step = own_step(own, largest).unwrap_or(largest / 127.0);
+        let s_w = step.max(floor);
+        if step < floor && largest > 0.0 {
             remark = Some(format!("channel {c}: the weight scale was raised to keep its bias inside 2^30 steps"));
         }
         for (q, &x) in quantised[c * per..].iter_mut().zip(own) {

@@ -5,18 +5,21 @@
 //! from running the f32 graph on the noise and the time of deployment ([`Calibration`]).
 
 mod fuse;
+mod given;
 mod kernels;
 mod layer;
 mod prepare;
 mod range;
 mod samples;
 
+pub use given::needs_calibration;
 pub use samples::{Calibration, noise_tensor};
 
 use crate::interp::Interpreter;
 use crate::ir::{Def, Graph, InputKind, Node, Op, Quant, Remark, Stage, Tensor, Type, ValueId, verify};
 use flowlet_kernels::{add, table};
 use fuse::{Group, groups};
+use given::Given;
 use range::{Observer, choose_range};
 use std::collections::HashMap;
 
@@ -70,10 +73,15 @@ pub fn quantize(
     calibration: &Calibration,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Graph, QuantizeError> {
-    let prepared = prepare::prepare(graph).map_err(|e| QuantizeError::Bug(e.to_string()))?;
+    let mut prepared = prepare::prepare(graph).map_err(|e| QuantizeError::Bug(e.to_string()))?;
+    let given = given::absorb(&mut prepared).map_err(|e| QuantizeError::Layer { node: e.node, message: e.message })?;
     let graph = &prepared;
-    let groups = groups(graph)?;
-    let scales = Scales::choose(graph, &groups, calibration, progress)?;
+    let groups = groups(graph, &given)?;
+    let seen = !given::complete(graph, &given);
+    let scales = match seen {
+        true => Scales::choose(graph, &groups, given, calibration, progress)?,
+        false => Scales { tensors: given },
+    };
     let mut emitter = Emitter::new(graph, scales);
     for (position, node) in graph.nodes.iter().enumerate() {
         match groups.iter().find(|g| g.last() == position) {
@@ -85,7 +93,7 @@ pub fn quantize(
     let mut out = emitter.out;
     out.outputs = graph.outputs.iter().filter_map(|id| emitter.renamed.get(id).copied()).collect();
     out.set_meta("precision", "int8");
-    out.set_meta("calibration", calibration.describe());
+    out.set_meta("calibration", if seen { calibration.describe() } else { "none: the file's own scales".to_owned() });
     out.set_meta("parameters", graph.parameters().to_string());
     out.sweep();
     verify(&out, Stage::Quantized).map_err(|e| QuantizeError::Bug(e.to_string()))?;
@@ -101,6 +109,7 @@ impl Scales {
     fn choose(
         graph: &Graph,
         groups: &[Group],
+        given: Given,
         calibration: &Calibration,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, QuantizeError> {
@@ -124,11 +133,11 @@ impl Scales {
         let right: Vec<ValueId> = fuse::symmetric(graph).into_iter().map(|id| shared[id.0 as usize]).collect();
         let shares: Vec<ValueId> =
             graph.nodes.iter().filter(|n| matches!(n.op, Op::Softmax { .. })).map(|n| n.output).collect();
-        let mut tensors = HashMap::new();
+        let mut tensors = given;
         for (i, value) in graph.values.iter().enumerate() {
             let id = ValueId(i as u32);
             let root = shared[i];
-            let Some(observer) = observers.get(&root) else { continue };
+            let Some(observer) = observers.get(&root).filter(|_| !tensors.contains_key(&id)) else { continue };
             // Tensors that share a scale decide together: a function of one of them is not the others'.
             let members: Vec<ValueId> =
                 (0..shared.len()).filter(|&m| shared[m] == root).map(|m| ValueId(m as u32)).collect();

@@ -48,7 +48,9 @@ fn mixed_vector(graph: &Graph, id: ValueId) -> Option<Vec<ValueId>> {
 fn function_of_parts(graph: &mut Graph, i: usize) -> Result<(), InferError> {
     let node = &graph.nodes[i];
     let (op, origin) = (node.op.clone(), node.origin.clone());
-    let (Op::Unary(_), Some(parts)) = (&op, mixed_vector(graph, node.inputs[0])) else { return Ok(()) };
+    let (Op::Unary(_) | Op::FakeQuant { .. }, Some(parts)) = (&op, mixed_vector(graph, node.inputs[0])) else {
+        return Ok(());
+    };
     let name = graph.value(node.output).name.clone();
     let mut results = Vec::new();
     for part in parts {

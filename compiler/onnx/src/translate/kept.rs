@@ -17,6 +17,10 @@ impl Translator<'_> {
                 let op = Op::Add { alpha: 1.0, beta: *alpha, gamma: -alpha };
                 self.emit(at, op, &[up, down]).map(Binding::Value)
             }
+            Kept::FakeQuant { scale, zero_point } => {
+                let op = Op::FakeQuant { scale: *scale, zero_point: *zero_point };
+                self.emit(at, op, &[x]).map(Binding::Value)
+            }
             Kept::InstanceNorm { eps } => {
                 let channels = self.channels(at)?;
                 let op = Op::Norm { kind: NormKind::Group, axis: 1, groups: channels, eps: *eps };

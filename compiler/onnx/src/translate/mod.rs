@@ -35,7 +35,7 @@ pub(crate) fn refusal(op: &str) -> Option<&'static str> {
         "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Multinomial" | "Bernoulli" => {
             Some("random numbers are drawn outside the model; make them an input")
         }
-        _ => None,
+        _ => crate::quantised::refusal(op),
     }
 }
 

@@ -14,6 +14,7 @@ mod movement;
 mod networks;
 mod norms;
 mod npy;
+mod quantised;
 mod reduce;
 mod resample;
 mod settings;

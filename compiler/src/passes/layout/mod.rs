@@ -171,7 +171,7 @@ impl<'g> Layout<'g> {
                 Some(x.sliced(*axis, *start, count, *step))
             }
             (Op::Expand { dims }, Some(x)) => Some(x.expanded(dims)),
-            (Op::Unary(_) | Op::Clip { .. }, Some(x)) => {
+            (Op::Unary(_) | Op::Clip { .. } | Op::FakeQuant { .. }, Some(x)) => {
                 let x = self.complete(&at, x)?;
                 let base = self.emit(&at, node.op.clone(), &[x.base])?;
                 Some(View { base, ..x })

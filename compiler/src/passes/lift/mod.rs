@@ -3,6 +3,7 @@
 mod functions;
 mod movement;
 mod norms;
+mod rounding;
 
 use super::rewrite::per_channel;
 use super::{Options, PassError, fold_constants, rewrite};
@@ -14,6 +15,7 @@ const PASS: &str = "lift";
 pub(super) fn run(graph: &mut Graph, options: &Options) -> Result<(), PassError> {
     fold_constants::run(graph, options)?;
     graph.sweep();
+    rounding::repeated(graph);
     let spellings = [
         functions::function,
         norms::spelled,
