@@ -432,25 +432,26 @@ def refiner_section(plan: RefinerPlan, shape: tuple[int, ...], work: int, noted:
 
 
 def stage_teacher_export(run: Run) -> None:
-    """The flow of many steps and its refiner as a model folder."""
+    """The flow of many steps as a model folder, with its refiner if that is trained."""
     guide, plan, folder = run.teacher(), run.plan, run.out / "fashion-teacher"
     images, labels = run.images("t10k")
     z, label = export.sheet_inputs(IMAGE)
     sheet = teacher.draw(guide, z, label, plan.few_steps, plan.guidance)
     classes = [*data.CLASSES, "none"]
     export.path_folder(guide, folder.name, folder, images[: export.GOLDEN], classes, sheet, 2)
-    rng = step_rng(0, 1)
-    inputs = refiner.example(guide, images, labels, export.GOLDEN, plan.refined.reach, rng)[0]
-    export.refiner_folder(refiner.restore(plan.refined, run.checkpoint("refiner")), folder, inputs)
+    work, section = flow_macs(guide), ""
+    if (run.work / "refiner.json").exists():
+        inputs = refiner.example(guide, images, labels, export.GOLDEN, plan.refined.reach, step_rng(0, 1))[0]
+        export.refiner_folder(refiner.restore(plan.refined, run.checkpoint("refiner")), folder, inputs)
+        section = refiner_section(plan.refined, IMAGE, work, run.noted("refiner"))
     scores = run.noted("teacher")
     (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
-    work = flow_macs(guide)
     card.write_teacher(
         card.Subject(folder.name, TEACHER, (parameters(guide), work)),
         plan.teacher.steps,
         scores,
         run.noted("classifiers"),
-        refiner_section(plan.refined, IMAGE, work, run.noted("refiner")),
+        section,
         folder / "README.md",
     )
 

@@ -317,7 +317,6 @@ distilled from.
 | file | what it is |
 |---|---|
 | `{name}.onnx` | the network: `noise` [1,1,28,28] (the state x_t), `t` [1], `label` [1] -> `velocity` [1,1,28,28] (opset 17, batch 1) |
-| `refiner.onnx` | a small network that carries a velocity a short way on, see below |
 | `model.toml` | the flow convention, classes, pixel range, tolerance |
 | `golden/` | sixteen inputs at t = 0, 1/16, ... and the velocities that PyTorch computes for them |
 

@@ -17,8 +17,17 @@ use std::path::{Path, PathBuf};
 const NAMES: [&str; 2] = ["fashion-tiny", "fashion"];
 
 /// The other networks with a committed `.flq`.
-const OTHERS: [&str; 8] =
-    ["fashion-gn", "fashion-vit", "fashion-vit-ln", "fashion-vit-bn", "digits", "digits-unet", "digits-a", "digits-b"];
+const OTHERS: [&str; 9] = [
+    "fashion-teacher",
+    "fashion-gn",
+    "fashion-vit",
+    "fashion-vit-ln",
+    "fashion-vit-bn",
+    "digits",
+    "digits-unet",
+    "digits-a",
+    "digits-b",
+];
 
 fn file(name: &str, extension: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name).join(name).with_extension(extension)
