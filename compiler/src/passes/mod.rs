@@ -8,6 +8,7 @@ mod fold_norm;
 mod fold_sampler;
 mod layout;
 mod lift;
+mod prune_dead;
 mod rewrite;
 mod specialize;
 
@@ -115,6 +116,7 @@ pub const PIPELINE: &[Pass] = &[
     Pass { name: "fold_constants", run: fold_constants::run, leaves: Stage::Static },
     Pass { name: "layout", run: layout::run, leaves: Stage::Static },
     Pass { name: "fold_norm", run: fold_norm::run, leaves: Stage::Static },
+    Pass { name: "prune_dead", run: prune_dead::run, leaves: Stage::Static },
     Pass { name: "fold_sampler", run: fold_sampler::run, leaves: Stage::Static },
 ];
 

@@ -57,17 +57,17 @@ pub(super) fn run(graph: &mut Graph, _: &Options) -> Result<(), PassError> {
     Ok(())
 }
 
-fn is_linear(op: &Op) -> bool {
+pub(super) fn is_linear(op: &Op) -> bool {
     matches!(op, Op::Conv(_) | Op::Linear)
 }
 
 /// The bias bank of a linear node as `[rows][channels]` and the index that selects among its rows.
-struct Bank {
-    rows: Vec<Vec<f32>>,
-    index: Option<ValueId>,
+pub(super) struct Bank {
+    pub(super) rows: Vec<Vec<f32>>,
+    pub(super) index: Option<ValueId>,
 }
 
-fn bank(graph: &Graph, node: &Node) -> Option<Bank> {
+pub(super) fn bank(graph: &Graph, node: &Node) -> Option<Bank> {
     let channels = graph.ty(node.output).dims[1];
     let rows = match node.inputs.get(2) {
         None => vec![vec![0.0; channels]],
@@ -180,7 +180,7 @@ fn fold_into_producer(graph: &mut Graph, i: usize) -> bool {
 }
 
 /// Gives the linear node at `position` new weights and biases.
-fn install(graph: &mut Graph, position: usize, weight: Tensor, rows: Vec<Vec<f32>>, index: Option<ValueId>) {
+pub(super) fn install(graph: &mut Graph, position: usize, weight: Tensor, rows: Vec<Vec<f32>>, index: Option<ValueId>) {
     let name = graph.value(graph.nodes[position].inputs[1]).name.trim_end_matches(".folded").to_owned();
     let (x, channels) = (graph.nodes[position].inputs[0], rows[0].len());
     let weight = graph.add_const(&format!("{name}.folded"), weight);
