@@ -10,6 +10,7 @@
 
 pub mod codegen;
 pub mod compile;
+pub mod coverage;
 pub mod flq;
 pub mod interp;
 pub mod ir;

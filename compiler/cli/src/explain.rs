@@ -7,6 +7,7 @@ use crate::calibrate::Calibrate;
 use crate::model::{Model, quantise};
 use crate::options::{ModelArgs, Precision, write};
 use crate::report::{Report, Table, bytes};
+use flowlet_compiler::coverage::{Coverage, coverage};
 use flowlet_compiler::flq;
 use flowlet_compiler::ir::{ConstStyle, Def, Graph, InputKind, Remark, print};
 use flowlet_compiler::lower::{Lowered, lower, svg};
@@ -69,6 +70,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
         false => None,
     };
     summary(&mut report, &graph);
+    operators(&mut report, &model, &graph);
     remarks(&mut report, graph.remarks.iter().chain(lowered.iter().flat_map(|l| &l.remarks)));
     layer_table(&mut report, &layers(&graph));
     if let Some(reason) = not_int8 {
@@ -126,6 +128,29 @@ fn unit(graph: &Graph, name: &str) -> String {
 
 fn shape(dims: &[usize]) -> String {
     dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+}
+
+/// What became of each operator of an ONNX file.
+fn operators(report: &mut Report, model: &Model, graph: &Graph) {
+    if model.operators.is_empty() {
+        return;
+    }
+    let int8 = flq::is_quantized(graph).then_some(graph);
+    let rows = coverage(&model.operators, &model.graph, int8);
+    report.line("\nwhat became of each operator");
+    let mut table = Table::titled(&["operator", "nodes", "became"]);
+    for row in &rows {
+        for (i, (what, n)) in row.became.iter().enumerate() {
+            let (op, nodes) = if i == 0 { (row.op.clone(), row.nodes.to_string()) } else { Default::default() };
+            table.row([op, nodes, format!("{n} {what}")]);
+        }
+    }
+    report.table(&table);
+    let json = |r: &Coverage| {
+        let became: Vec<Value> = r.became.iter().map(|(what, n)| json!({ "what": what, "nodes": n })).collect();
+        json!({ "operator": r.op, "nodes": r.nodes, "became": became })
+    };
+    report.set("operators", rows.iter().map(json).collect::<Vec<_>>());
 }
 
 /// Remarks pass by pass; the same words at many nodes are one line.

@@ -1,12 +1,13 @@
 //! From a file to a graph that runs.
 
 use crate::calibrate::{Calibrate, calibration};
-use crate::import::import;
+use crate::import::{import, operators};
 use crate::model_toml::ModelToml;
 use crate::options::{ModelArgs, Precision, read};
 use crate::progress::Bar;
 use crate::report::hex;
 use anyhow::{Context, anyhow, bail};
+use flowlet_compiler::coverage::Operator;
 use flowlet_compiler::ir::{Graph, Stage, verify};
 use flowlet_compiler::passes::{Flow, Options};
 use flowlet_compiler::quantize::{Calibration, needs_calibration};
@@ -21,6 +22,8 @@ pub struct Model {
     pub path: PathBuf,
     /// The graph as the file holds it, of an ONNX file.
     pub imported: Option<Graph>,
+    /// The operators of the file, of an ONNX file.
+    pub operators: Vec<Operator>,
     /// What was decided about it, of an ONNX file.
     pub options: Options,
     /// The static graph: f32, or int8 from a `.flq` that holds that.
@@ -63,6 +66,7 @@ impl Model {
         Ok(Model {
             path: args.model.clone(),
             imported: None,
+            operators: Vec::new(),
             options: Options::default(),
             graph,
             file_bytes: bytes.len(),
@@ -82,6 +86,7 @@ impl Model {
         Ok(Model {
             path: args.model.clone(),
             imported: Some(imported),
+            operators: operators(bytes)?,
             options,
             graph,
             file_bytes: bytes.len(),

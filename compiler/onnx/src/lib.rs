@@ -31,6 +31,7 @@ mod wire;
 
 pub use error::{ImportError, UnsupportedNode};
 
+use flowlet_compiler::coverage::Operator;
 use flowlet_compiler::ir::Graph;
 use std::collections::BTreeMap;
 
@@ -42,6 +43,19 @@ pub struct ImportOptions {
     pub shapes: BTreeMap<String, Vec<usize>>,
     /// Name of the graph; the name in the file if there is none.
     pub name: Option<String>,
+}
+
+/// The nodes of a model in their order, for [`flowlet_compiler::coverage::coverage`].
+///
+/// # Errors
+/// When the file is not an ONNX model.
+pub fn operators(bytes: &[u8]) -> Result<Vec<Operator>, ImportError> {
+    let graph = proto_check::decode(bytes)?.graph.unwrap_or_default();
+    let operator = |node: &tract_onnx::pb::NodeProto| Operator {
+        node: proto_check::node_name(node).to_owned(),
+        op: node.op_type.clone(),
+    };
+    Ok(graph.node.iter().map(operator).collect())
 }
 
 /// Imports a model.

@@ -6,6 +6,6 @@ mod with_onnx;
 mod without_onnx;
 
 #[cfg(feature = "onnx")]
-pub use with_onnx::import;
+pub use with_onnx::{import, operators};
 #[cfg(not(feature = "onnx"))]
-pub use without_onnx::import;
+pub use without_onnx::{import, operators};

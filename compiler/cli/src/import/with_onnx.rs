@@ -1,6 +1,7 @@
 //! Import through `flowlet-onnx`.
 
 use crate::options::Dims;
+use flowlet_compiler::coverage::Operator;
 use flowlet_compiler::ir::Graph;
 use flowlet_onnx::ImportOptions;
 
@@ -12,4 +13,12 @@ pub fn import(bytes: &[u8], shapes: &[(String, Dims)], name: &str) -> anyhow::Re
     let shapes = shapes.iter().map(|(input, dims)| (input.clone(), dims.0.clone())).collect();
     let options = ImportOptions { shapes, name: Some(name.to_owned()) };
     Ok(flowlet_onnx::import(bytes, &options)?)
+}
+
+/// The operators of an ONNX file.
+///
+/// # Errors
+/// When it is not one.
+pub fn operators(bytes: &[u8]) -> anyhow::Result<Vec<Operator>> {
+    Ok(flowlet_onnx::operators(bytes)?)
 }
