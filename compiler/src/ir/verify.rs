@@ -152,6 +152,7 @@ fn quantized_node(graph: &Graph, node: &super::Node) -> Result<(), String> {
         | Op::QMap
         | Op::MaxPool(_)
         | Op::Transpose { .. }
+        | Op::Slice { .. }
         | Op::Concat { .. }
         | Op::Reshape { .. }
         | Op::PixelShuffle { .. }

@@ -54,18 +54,77 @@ pub(super) struct Tensor {
     pub(super) output: bool,
 }
 
-/// A tensor as one step reads it; another shape than the tensor's own is a reshape that moves nothing.
+/// A tensor, or a part of it, as one step reads it; another shape than the tensor's own is a reshape that moves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct View {
     pub(super) tensor: usize,
     pub(super) shape: Shape,
+    /// First element that is read.
+    pub(super) offset: usize,
+    /// Elements between pixels where the tensor is not part of another one.
+    pub(super) pitch: u16,
+}
+
+impl View {
+    pub(super) fn whole(tensor: usize, shape: Shape) -> Self {
+        View { tensor, shape, offset: 0, pitch: shape.channels }
+    }
+
+    /// The same bytes under another shape, unless there are gaps between them.
+    pub(super) fn reshaped(self, shape: Shape) -> Option<Self> {
+        if shape.channels == self.shape.channels {
+            return Some(View { shape, ..self });
+        }
+        let contiguous = self.pitch == self.shape.channels || self.shape.pixels() == 1;
+        contiguous.then_some(View { shape, pitch: shape.channels, ..self })
+    }
+
+    /// Elements `start..start + count` along axis 1 (channels), 2 (rows) or, of a single row, 3 (pixels).
+    pub(super) fn sliced(self, axis: usize, start: usize, count: u16) -> Option<Self> {
+        let (mut view, pitch) = (self, usize::from(self.pitch));
+        let step = match axis {
+            1 => {
+                view.shape.channels = count;
+                1
+            }
+            2 => {
+                view.shape.height = count;
+                usize::from(self.shape.width) * pitch
+            }
+            3 if self.shape.height == 1 => {
+                view.shape.width = count;
+                pitch
+            }
+            _ => return None,
+        };
+        view.offset += start * step;
+        Some(view)
+    }
+}
+
+/// The axis of a concatenation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Along {
+    Channels,
+    /// Whole pixels follow each other: rows, or the pixels of a single row.
+    Pixels,
+}
+
+impl Along {
+    /// Elements between the beginnings of an operand and the next.
+    pub(super) fn extent(self, shape: Shape) -> usize {
+        match self {
+            Along::Channels => shape.channels.into(),
+            Along::Pixels => shape.elements(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     Kernel(Kernel),
-    /// Concatenation along the channels.
-    Join,
+    /// Concatenation.
+    Join(Along),
 }
 
 #[derive(Clone, Debug)]

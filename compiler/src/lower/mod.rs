@@ -70,12 +70,13 @@ fn assemble(
             height: view.shape.height,
             width: view.shape.width,
             channels: view.shape.channels,
-            pitch: if place.root == tensor { view.shape.channels } else { place.pitch },
+            pitch: if place.root == tensor { view.pitch } else { place.pitch },
             dtype: DType::S8,
             tensor: place.root as u16,
         }
     };
-    let own = |tensor: usize| View { tensor, shape: draft.tensors[tensor].shape };
+    let own = |tensor: usize| View::whole(tensor, draft.tensors[tensor].shape);
+    let read = |view: &View| slot(view, view.tensor, view.offset);
     let mut remarks = draft.remarks.clone();
     let mut steps = Vec::with_capacity(layout.steps.len());
     for placed in &layout.steps {
@@ -85,7 +86,7 @@ fn assemble(
                 let Work::Kernel(kernel) = &op.work else { continue };
                 LoweredStep {
                     kernel: kernel.clone(),
-                    inputs: op.reads.iter().map(|v| slot(v, v.tensor, 0)).collect(),
+                    inputs: op.reads.iter().map(read).collect(),
                     output: slot(&own(op.write), op.write, 0),
                     scratch: op.scratch.map(|t| slot(&own(t), t, 0)),
                     name: op.name.clone(),
@@ -96,9 +97,10 @@ fn assemble(
             Placed::Copy { op, part } => {
                 let op = &draft.ops[op];
                 let view = &op.reads[part];
-                let channel: usize = op.reads[..part].iter().map(|v| usize::from(v.shape.channels)).sum();
-                // A channel range of the concatenation: its pitch, whatever owns it.
-                let output = Slot { pitch: layout.places[op.write].pitch, ..slot(view, op.write, channel) };
+                let Work::Join(along) = op.work else { continue };
+                let first: usize = op.reads[..part].iter().map(|v| along.extent(v.shape)).sum();
+                // A range of the concatenation: its pitch, whatever owns it.
+                let output = Slot { pitch: layout.places[op.write].pitch, ..slot(view, op.write, first) };
                 let name = &draft.tensors[view.tensor].name;
                 remarks.push(Remark {
                     pass: "plan_memory".to_owned(),
@@ -107,7 +109,7 @@ fn assemble(
                 });
                 LoweredStep {
                     kernel: Kernel::Map { table: None },
-                    inputs: vec![slot(view, view.tensor, 0)],
+                    inputs: vec![read(view)],
                     output,
                     scratch: None,
                     name: name.clone(),
@@ -117,12 +119,8 @@ fn assemble(
             }
         });
     }
-    let port = |p: &DraftPort| LoweredPort {
-        name: p.name.clone(),
-        slot: slot(&p.view, p.view.tensor, 0),
-        quant: p.quant,
-        unit: p.unit.clone(),
-    };
+    let port =
+        |p: &DraftPort| LoweredPort { name: p.name.clone(), slot: read(&p.view), quant: p.quant, unit: p.unit.clone() };
     Ok(Lowered {
         name: graph.name.clone(),
         model_hash,

@@ -8,7 +8,7 @@
 //! bytes.
 
 use super::allocate::{ALIGNMENT, Allocation, Block, allocate};
-use super::draft::{Draft, View, Work};
+use super::draft::{Along, Draft, View, Work};
 
 /// Arrangements tried before the best is kept.
 const MAX_TRIES: usize = 400;
@@ -104,14 +104,16 @@ struct Problem<'d> {
     parts: Vec<(usize, usize)>,
     /// For each operation, the operands that it may write over if they die there.
     candidates: Vec<Vec<usize>>,
-    /// Tensors that are read under another number of channels, which needs contiguous pixels.
+    /// Tensors that are read in parts or under another number of channels, which needs contiguous pixels.
     rigid: Vec<bool>,
+    /// Tensors that concatenations write.
+    joined: Vec<bool>,
 }
 
 /// Lifetimes and blocks under some choices.
 struct Arrangement {
     steps: Vec<Placed>,
-    /// Owner and first channel in it.
+    /// Owner and first element in it.
     roots: Vec<(usize, usize)>,
     first: Vec<usize>,
     last: Vec<usize>,
@@ -127,12 +129,18 @@ impl<'d> Problem<'d> {
         let mut rigid = vec![false; draft.tensors.len()];
         let ports = draft.inputs.iter().chain(&draft.outputs).map(|p| &p.view);
         for view in draft.ops.iter().flat_map(|op| &op.reads).chain(ports) {
-            rigid[view.tensor] |= view.shape.channels != draft.tensors[view.tensor].shape.channels;
+            let channels = draft.tensors[view.tensor].shape.channels;
+            rigid[view.tensor] |= view.shape.channels != channels || view.pitch != channels || view.offset > 0;
         }
-        let joins = draft.ops.iter().enumerate().filter(|(_, op)| matches!(op.work, Work::Join));
+        let mut joined = vec![false; draft.tensors.len()];
+        for op in &draft.ops {
+            joined[op.write] |= matches!(op.work, Work::Join(_));
+            rigid[op.write] |= matches!(op.work, Work::Join(Along::Pixels));
+        }
+        let joins = draft.ops.iter().enumerate().filter(|(_, op)| matches!(op.work, Work::Join(_)));
         let parts = joins.flat_map(|(i, op)| (0..op.reads.len()).map(move |k| (i, k))).collect();
         let candidates = draft.ops.iter().map(|op| candidates(draft, op)).collect();
-        Problem { draft, parts, candidates, rigid }
+        Problem { draft, parts, candidates, rigid, joined }
     }
 
     fn options(&self) -> impl Iterator<Item = usize> {
@@ -159,16 +167,16 @@ impl<'d> Problem<'d> {
         for (i, op) in ops.iter().enumerate() {
             match op.work {
                 Work::Kernel(_) => steps.push(Placed::Op(i)),
-                Work::Join => {
-                    let mut channel = 0;
+                Work::Join(along) => {
+                    let mut first = 0;
                     for (part, view) in op.reads.iter().enumerate() {
-                        if choices.0[part_number] == 1 && self.may_place(view, &parents) {
-                            parents[view.tensor] = Some((op.write, channel));
+                        if choices.0[part_number] == 1 && self.may_place(view, along, &parents) {
+                            parents[view.tensor] = Some((op.write, first));
                         } else {
                             copied_bytes += view.shape.elements();
                             steps.push(Placed::Copy { op: i, part });
                         }
-                        channel += usize::from(view.shape.channels);
+                        first += along.extent(view.shape);
                         part_number += 1;
                     }
                 }
@@ -205,9 +213,14 @@ impl<'d> Problem<'d> {
         Arrangement { steps, roots, first, last, over, block, blocks, copied_bytes }
     }
 
-    fn may_place(&self, view: &View, parents: &[Option<(usize, usize)>]) -> bool {
+    fn may_place(&self, view: &View, along: Along, parents: &[Option<(usize, usize)>]) -> bool {
         let tensor = &self.draft.tensors[view.tensor];
-        !tensor.port && !self.rigid[view.tensor] && parents[view.tensor].is_none() && view.shape == tensor.shape
+        let whole = match along {
+            Along::Channels => view.shape == tensor.shape,
+            // Channel ranges inside some of the pixels would not be seen to cover them.
+            Along::Pixels => view.shape.elements() == tensor.shape.elements() && !self.joined[view.tensor],
+        };
+        !tensor.port && !self.rigid[view.tensor] && parents[view.tensor].is_none() && whole
     }
 
     /// First write and last read of every owner.
@@ -247,9 +260,9 @@ impl<'d> Problem<'d> {
     fn layout(&self, arrangement: Arrangement, found: &Allocation, lower_bound_bytes: usize) -> Layout {
         let Arrangement { steps, roots, first, last, over, block, .. } = arrangement;
         let place = |t: usize| {
-            let (root, channel) = roots[t];
+            let (root, first_element) = roots[t];
             Place {
-                offset: found.offsets[block[root]] + channel,
+                offset: found.offsets[block[root]] + first_element,
                 pitch: self.draft.tensors[root].shape.channels,
                 root,
                 first: first[root],
@@ -266,7 +279,7 @@ impl<'d> Problem<'d> {
     }
 }
 
-/// Follows placed operands to the concatenation that owns their bytes.
+/// Follows placed operands to the concatenation that owns their bytes, and to their first element in it.
 fn root(parents: &[Option<(usize, usize)>], tensor: usize) -> (usize, usize) {
     let (mut at, mut channel) = (tensor, 0);
     while let Some((parent, offset)) = parents[at] {
@@ -282,9 +295,11 @@ fn candidates(draft: &Draft, op: &super::draft::Op) -> Vec<usize> {
     let fits = |&&k: &&usize| {
         let tensor = op.reads[k].tensor;
         let same = |(other, view): (usize, &View)| {
-            view.tensor != tensor || (allowed.contains(&other) && view.shape == draft.tensors[op.write].shape)
+            let place = allowed.contains(&other) && view.shape == draft.tensors[op.write].shape && view.offset == 0;
+            view.tensor != tensor || place
         };
-        draft.tensors[tensor].shape.channels == op.reads[k].shape.channels
+        draft.tensors[tensor].shape.elements() == op.reads[k].shape.elements()
+            && draft.tensors[tensor].shape.channels == op.reads[k].shape.channels
             && !draft.tensors[tensor].output
             && op.reads.iter().enumerate().all(same)
     };
@@ -300,17 +315,20 @@ pub(super) fn lower_bound(draft: &Draft) -> usize {
         for view in &op.reads {
             let needed = match op.work {
                 Work::Kernel(_) => Some(i),
-                Work::Join => last[op.write],
+                // Of a part of a tensor, a copy lives on.
+                Work::Join(_) if view.shape.elements() < draft.tensors[view.tensor].shape.elements() => Some(i),
+                Work::Join(_) => last[op.write],
             };
             last[view.tensor] = last[view.tensor].max(needed);
         }
     }
     let bytes = |t: usize| draft.tensors[t].shape.elements();
-    let joined: Vec<usize> = draft.ops.iter().filter(|op| matches!(op.work, Work::Join)).map(|op| op.write).collect();
+    let joined: Vec<usize> =
+        draft.ops.iter().filter(|op| matches!(op.work, Work::Join(_))).map(|op| op.write).collect();
     let mut live: Vec<usize> = draft.inputs.iter().map(|p| p.view.tensor).collect();
     let mut bound: usize = live.iter().map(|&t| bytes(t)).sum();
     for (i, op) in draft.ops.iter().enumerate() {
-        if matches!(op.work, Work::Join) || joined.contains(&op.write) {
+        if matches!(op.work, Work::Join(_)) || joined.contains(&op.write) {
             continue;
         }
         live.retain(|&t| last[t].is_some_and(|l| l >= i));

@@ -1,6 +1,6 @@
 //! Chooses a kernel for every node and packs its constants: the first half of lowering.
 
-use super::draft::{Draft, DraftPort, Op as DraftOp, Shape, Tensor, View, Work};
+use super::draft::{Along, Draft, DraftPort, Op as DraftOp, Shape, Tensor, View, Work};
 use super::pack::{Layer, choose, packed, packed_phases, padded_words};
 use super::weights::bytes;
 use super::{
@@ -90,7 +90,7 @@ impl Selector<'_> {
             if source.flat {
                 return Err(port_error(name, "the output is a flattened picture; make the picture the output"));
             }
-            let view = source.view;
+            let view = self.own_bytes(id, source.view);
             let tensor = &mut self.draft.tensors[view.tensor];
             (tensor.port, tensor.output) = (true, true);
             let port = self.port(id, view)?;
@@ -115,7 +115,7 @@ impl Selector<'_> {
         let shape = Shape::of(&value.ty.dims, &value.name, op)?;
         let tensor = self.draft.tensors.len();
         self.draft.tensors.push(Tensor { name: value.name.clone(), shape, port: false, output: false });
-        self.sources.insert(id, Source { view: View { tensor, shape }, upsample: 1, flat: false });
+        self.sources.insert(id, Source { view: View::whole(tensor, shape), upsample: 1, flat: false });
         Ok(tensor)
     }
 
@@ -127,7 +127,7 @@ impl Selector<'_> {
                 let shapes: Vec<_> = reads.iter().map(|view| view.shape).collect();
                 self.scratch(kernel.scratch_bytes(self.target.isa, &shapes), &name)
             }
-            Work::Join => None,
+            Work::Join(_) => None,
         };
         self.draft.ops.push(DraftOp { work, reads, write, scratch, name, origin: node.origin.clone(), text });
         Ok(())
@@ -201,13 +201,18 @@ impl Selector<'_> {
             }
             Op::PixelUnshuffle { block } => self.shuffle(node, text, *block, ShuffleKind::PixelUnshuffle),
             Op::PixelShuffle { block } => self.shuffle(node, text, *block, ShuffleKind::PixelShuffle),
-            Op::Concat { axis: 1 } => {
-                let reads: Result<Vec<View>, LowerError> = (0..node.inputs.len()).map(|i| self.view(node, i)).collect();
-                self.push(node, text, Work::Join, reads?)
-            }
             Op::Concat { axis } => {
-                unsupported(node, format!("only channels (axis 1) can be joined by placement, not axis {axis}"))
+                let reads: Result<Vec<View>, LowerError> = (0..node.inputs.len()).map(|i| self.view(node, i)).collect();
+                let along = match (axis, &self.graph.ty(node.output).dims[..]) {
+                    (1, _) => Along::Channels,
+                    (2, [_, _, _, _]) | (3, [_, _, 1, _]) => Along::Pixels,
+                    (axis, dims) => {
+                        return unsupported(node, format!("axis {axis} of {dims:?} does not lie in one run of memory"));
+                    }
+                };
+                self.push(node, text, Work::Join(along), reads?)
             }
+            Op::Slice { axis, start, end, step } => self.slice(node, *axis, *start..*end, *step),
             Op::Upsample { factor } => self.upsample(node, text, *factor),
             Op::QConvTranspose { .. } => self.conv_transpose(node, text),
             Op::QNorm { kind, groups, epsilon, gain_shift, table } => {
@@ -269,6 +274,61 @@ impl Selector<'_> {
             }
             _ => unsupported(node, "no kernel computes it; quantize the model again"),
         }
+    }
+
+    /// A part of a tensor is read where it is.
+    fn slice(
+        &mut self,
+        node: &Node,
+        axis: usize,
+        range: std::ops::Range<usize>,
+        step: usize,
+    ) -> Result<(), LowerError> {
+        let source = self.source(node, 0)?;
+        let mut view = self.view(node, 0)?;
+        let writer = self.draft.ops.iter().find(|op| op.write == view.tensor);
+        if axis == 1 && writer.is_some_and(|op| matches!(op.work, Work::Join(Along::Pixels))) {
+            // Its pixels have several writers, none of which covers a range of the channels.
+            view = self.copied(node.inputs[0], view);
+        }
+        let dims = &self.graph.ty(node.inputs[0]).dims;
+        let count = u16::try_from(range.len()).ok().filter(|_| step == 1 && matches!(dims.len(), 2 | 4));
+        match count.and_then(|count| view.sliced(axis, range.start, count)) {
+            Some(view) if source.upsample == 1 => {
+                self.sources.insert(node.output, Source { view, ..source });
+                Ok(())
+            }
+            _ => unsupported(
+                node,
+                format!("axis {axis} of {dims:?} in steps of {step} does not lie in one run of memory"),
+            ),
+        }
+    }
+
+    /// The view, copied if it is a part of a tensor: ports are whole.
+    fn own_bytes(&mut self, id: ValueId, view: View) -> View {
+        let whole = self.draft.tensors[view.tensor].shape;
+        if view.offset == 0 && view.pitch == view.shape.channels && view.shape.elements() == whole.elements() {
+            return view;
+        }
+        self.copied(id, view)
+    }
+
+    /// A tensor of its own with the elements of the view.
+    fn copied(&mut self, id: ValueId, view: View) -> View {
+        let name = self.graph.value(id).name.clone();
+        let write = self.draft.tensors.len();
+        self.draft.tensors.push(Tensor { name: name.clone(), shape: view.shape, port: false, output: false });
+        self.draft.ops.push(DraftOp {
+            work: Work::Kernel(Kernel::Map { table: None }),
+            reads: vec![view],
+            write,
+            scratch: None,
+            text: format!("copy of %{name}"),
+            origin: name.clone(),
+            name,
+        });
+        View::whole(write, view.shape)
     }
 
     fn shuffle(&mut self, node: &Node, text: String, block: usize, kind: ShuffleKind) -> Result<(), LowerError> {
@@ -497,7 +557,10 @@ impl Selector<'_> {
             return unsupported(reader, "a second reshape of a flattened or upsampled picture is not supported");
         }
         if wanted.iter().enumerate().all(|(i, &w)| i == w) {
-            self.sources.insert(id, Source { view: View { shape, ..source.view }, ..source });
+            let Some(view) = source.view.reshaped(shape) else {
+                return unsupported(reader, "a range of channels is read under another number of channels");
+            };
+            self.sources.insert(id, Source { view, ..source });
             return Ok(());
         }
         let (pixels, channels) = (source.view.shape.pixels(), usize::from(source.view.shape.channels));
@@ -535,7 +598,8 @@ impl Selector<'_> {
         let image = dims.len() == 2 || dims.len() == 4;
         match Shape::of(dims, &node.origin, "reshape") {
             Ok(to) if image && (to.channels == from.channels || (one_order(from) && one_order(to))) => {
-                source.view.shape = to;
+                let Some(view) = source.view.reshaped(to) else { return Ok(false) };
+                source.view = view;
             }
             Ok(to) if dims.len() == 2 && to.pixels() == 1 && self.only_layers_read(node) => source.flat = true,
             Ok(_) | Err(_) => return Ok(false),

@@ -219,6 +219,7 @@ fn stride_and_uneven_padding() {
 fn quantised(file: &str) -> Graph {
     let text = match file {
         "norm" => include_str!("../../filetests/quantize/basic-group-norm-silu.ir"),
+        "tokens" => include_str!("../../filetests/quantize/basic-tokens.ir"),
         "film" => include_str!("../../filetests/quantize/basic-operands-made-tensors.ir"),
         "attention" => include_str!("../../filetests/quantize/basic-attention.ir"),
         _ => include_str!("../../filetests/quantize/basic-affine-transposed.ir"),
@@ -241,6 +242,26 @@ fn attention_reads_its_heads_where_they_lie() {
     let names: Vec<&str> = lowered.steps.iter().map(|s| s.kernel.name()).collect();
     assert_eq!(names.iter().filter(|n| **n == "transpose").count(), 0, "{names:?}");
     assert_eq!(names.len(), 7, "{names:?}");
+}
+
+#[test]
+fn tokens_are_joined_and_cut_where_they_lie() {
+    let lowered = equal(&quantised("tokens"));
+    let names: Vec<&str> = lowered.steps.iter().map(|s| s.kernel.name()).collect();
+    // The constant token, the others, two norms of heads, the sum, the first token's layer.
+    assert_eq!(names.iter().filter(|n| **n == "transpose").count(), 0, "{names:?}");
+    assert_eq!(names.iter().filter(|n| **n == "map").count(), 0, "nothing is copied: {names:?}");
+}
+
+#[test]
+fn a_part_of_a_tensor_as_output_is_copied_out_of_it() {
+    let lowered = equal(&graph(
+        "  %m = qmap %x, @table : s8[1,4,6,6] q(0.5,-3)
+  %y = slice %m {axis=1, start=1, end=3, step=1} : s8[1,2,6,6] q(0.5,-3)
+",
+    ));
+    let names: Vec<&str> = lowered.steps.iter().map(|s| s.kernel.name()).collect();
+    assert_eq!(names, ["map", "map"]);
 }
 
 #[test]
@@ -274,8 +295,10 @@ fn movements_that_leave_the_bytes_in_place_cost_nothing_and_others_are_transpose
 #[test]
 fn what_cannot_be_lowered_is_named() {
     let error = |body: &str| lower(&graph(body), [0; 32], &Target::host()).unwrap_err().to_string();
-    let message = error("  %y = concat %x, %x {axis=2} : s8[1,4,12,6] q(0.5,-3) from \"net/cat\"\n");
-    assert!(message.starts_with("node 'net/cat' (concat): only channels"), "{message}");
+    let message = error("  %y = concat %x, %x {axis=3} : s8[1,4,6,12] q(0.5,-3) from \"net/cat\"\n");
+    assert!(message.starts_with("node 'net/cat' (concat): axis 3 of [1, 4, 6, 12]"), "{message}");
+    let message = error("  %y = slice %x {axis=3, start=1, end=3} : s8[1,4,6,2] q(0.5,-3) from \"net/cut\"\n");
+    assert!(message.starts_with("node 'net/cut' (slice): axis 3 of [1, 4, 6, 6]"), "{message}");
     let message = error("  %y = reshape %x {dims=[1,6,4,6]} : s8[1,6,4,6] q(0.5,-3) from \"net/view\"\n");
     assert!(message.contains("[1, 4, 6, 6] to [1, 6, 4, 6] moves elements"), "{message}");
     let message = error("  %y = upsample %x {factor=3} : s8[1,4,18,18] q(0.5,-3) from \"net/up\"\n");

@@ -99,13 +99,7 @@ pub(super) fn groups(graph: &Graph, given: &Given) -> Result<Vec<Group>, Quantiz
                 }
                 group.table = Some(i);
             }
-            Op::Concat { axis: 1 }
-            | Op::PixelShuffle { .. }
-            | Op::PixelUnshuffle { .. }
-            | Op::Upsample { .. }
-            | Op::MaxPool(_)
-            | Op::Transpose { .. }
-            | Op::Reshape { .. } => continue,
+            op if moves(op) && lies_in_one_run(graph, i) => continue,
             op => {
                 unsupported.push((node.origin.clone(), op.name(), reason(op)));
                 continue;
@@ -223,12 +217,12 @@ pub(super) fn symmetric(graph: &Graph) -> Vec<ValueId> {
 
 fn reason(op: &Op) -> String {
     match op {
-        Op::Norm { .. } => "norms of groups of one position have no int8 kernel yet".to_owned(),
+        Op::Norm { .. } => "only norms over axis 1 have an int8 kernel".to_owned(),
         Op::ConvTranspose(_) => "groups and dilation are not supported yet".to_owned(),
         Op::Mul => "only a product of two computed tensors, one of which may be one pixel, is supported".to_owned(),
-        Op::Slice { .. } => "a part of a tensor cannot be read yet".to_owned(),
+        Op::Slice { .. } => "only channels, rows, or the pixels of a single row can be cut, without gaps".to_owned(),
         Op::Add { .. } => "only a sum of two computed tensors of one shape is supported".to_owned(),
-        Op::Concat { .. } => "only the channel axis can be joined".to_owned(),
+        Op::Concat { .. } => "only channels, rows, or the pixels of a single row can be joined".to_owned(),
         _ => "there is no int8 kernel for it".to_owned(),
     }
 }
@@ -254,8 +248,25 @@ pub(super) fn moves(op: &Op) -> bool {
             | Op::Upsample { .. }
             | Op::Reshape { .. }
             | Op::Transpose { .. }
+            | Op::Slice { .. }
             | Op::MaxPool(_)
     )
+}
+
+/// Whether what node `i` joins or cuts are runs of channels, of rows, or of the pixels of a single row.
+fn lies_in_one_run(graph: &Graph, i: usize) -> bool {
+    let node = &graph.nodes[i];
+    let axis = match node.op {
+        Op::Concat { axis } | Op::Slice { axis, step: 1, .. } => axis,
+        Op::Slice { .. } => return false,
+        _ => return true,
+    };
+    match (axis, &graph.ty(node.output).dims[..]) {
+        (1, dims) => matches!(dims.len(), 2 | 4),
+        (2, dims) => dims.len() == 4,
+        (3, [_, _, h, _]) => *h == 1,
+        _ => false,
+    }
 }
 
 /// For each value, the representative of the tensors that must share its scale because an operation only moves elements.

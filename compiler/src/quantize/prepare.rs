@@ -3,12 +3,16 @@
 //! - the constant part of a concatenation that layers read becomes their bias;
 //! - a table row, or a constant that differs from place to place, becomes the bias of a layer with no weights;
 //! - a constant of each channel becomes an affine;
-//! - one pixel that is added to every pixel is spread by a product with ones.
+//! - a constant part of an image (a class token) becomes one as well;
+//! - one pixel that is added to every pixel is spread by a product with ones;
+//! - a norm over runs of the channels of one position (queries and keys of each head) becomes a norm of more positions.
 //!
 //! All are exact in f32 up to the rounding of a sum.
 
 use crate::interp;
-use crate::ir::{ConvGeometry, Def, Graph, InferError, InputKind, Op, Product, Remark, Split, Tensor, ValueId, Window};
+use crate::ir::{
+    ConvGeometry, Def, Graph, InferError, InputKind, NormKind, Op, Product, Remark, Split, Tensor, ValueId, Window,
+};
 use crate::passes::per_channel;
 
 const PASS: &str = "quantize";
@@ -19,7 +23,9 @@ const MAX_CONSTANT: usize = 65535;
 /// The same graph with fewer operands that no kernel reads.
 pub(super) fn prepare(graph: &Graph) -> Result<Graph, InferError> {
     let mut graph = graph.clone();
-    for rule in [function_of_parts, constant_parts, table_row, constant_term, spread_pixel] {
+    let rules =
+        [function_of_parts, constant_parts, constant_tokens, table_row, constant_term, spread_pixel, norm_of_heads];
+    for rule in rules {
         // Rules append nodes and move those behind them further back.
         let mut i = 0;
         while i < graph.nodes.len() {
@@ -160,6 +166,87 @@ fn table_row(graph: &mut Graph, i: usize) -> Result<(), InferError> {
     Ok(())
 }
 
+/// A layer without weights that computes a constant image, given in ONNX order.
+fn constant_image(
+    graph: &mut Graph,
+    name: &str,
+    values: &[f32],
+    [c, h, w]: [usize; 3],
+    origin: &str,
+) -> Result<Option<ValueId>, InferError> {
+    if values.len() > MAX_CONSTANT {
+        return Ok(None);
+    }
+    let pixels = h * w;
+    // In the device's order, so that the reshapes behind the layer move nothing.
+    let stored: Vec<f32> = (0..values.len()).map(|k| values[k % c * pixels + k / c]).collect();
+    let Some(layer) = bias_layer(graph, name, Tensor::f32(&[stored.len()], stored), None, origin)? else {
+        return Ok(None);
+    };
+    let rows = graph.add_node(&format!("{name}.rows"), Op::Reshape { dims: vec![1, pixels, c] }, &[layer], origin)?;
+    let turned = graph.add_node(&format!("{name}.turned"), Op::Transpose { perm: vec![0, 2, 1] }, &[rows], origin)?;
+    graph.add_node(&format!("{name}.image"), Op::Reshape { dims: vec![1, c, h, w] }, &[turned], origin).map(Some)
+}
+
+/// A constant part of an image.
+fn constant_tokens(graph: &mut Graph, i: usize) -> Result<(), InferError> {
+    let node = &graph.nodes[i];
+    let (Op::Concat { .. }, origin) = (&node.op, node.origin.clone()) else { return Ok(()) };
+    for slot in 0..graph.nodes[i].inputs.len() {
+        let part = graph.nodes[i].inputs[slot];
+        let Some(tensor) = graph.constant(part) else { continue };
+        let (Some(values), &[1, c, h, w]) = (tensor.as_f32().map(<[f32]>::to_vec), &tensor.dims[..]) else { continue };
+        let name = graph.value(part).name.clone();
+        let Some(image) = constant_image(graph, &name, &values, [c, h, w], &origin)? else { continue };
+        graph.nodes[i].inputs[slot] = image;
+        remark(graph, i, "the constant part became the bias of a layer without weights");
+    }
+    Ok(())
+}
+
+/// A norm over each of several runs of channels (heads): the runs are positions of their own in memory.
+fn norm_of_heads(graph: &mut Graph, i: usize) -> Result<(), InferError> {
+    let node = &graph.nodes[i];
+    let &Op::Norm { kind, axis: 1, groups, eps } = &node.op else { return Ok(()) };
+    let dims = graph.ty(node.output).dims.clone();
+    let &[1, c, h, w] = &dims[..] else { return Ok(()) };
+    if kind == NormKind::Group || groups == 1 {
+        return Ok(());
+    }
+    let (name, origin, own, pixels) = (graph.value(node.output).name.clone(), node.origin.clone(), c / groups, h * w);
+    let row = |slot: usize, default: f32| match node.inputs.get(slot) {
+        Some(&id) => graph.constant(id).and_then(Tensor::as_f32).map(<[f32]>::to_vec),
+        None => Some(vec![default; c]),
+    };
+    let (Some(gamma), Some(beta)) = (row(1, 1.0), row(2, 0.0)) else { return Ok(()) };
+    let same = |v: &[f32]| v.chunks(own).all(|head| head == &v[..own]);
+    let shared = same(&gamma) && same(&beta);
+    let (scale, shift) =
+        if shared { (gamma[..own].to_vec(), beta[..own].to_vec()) } else { (vec![1.0; own], vec![0.0; own]) };
+    let mut x = node.inputs[0];
+    let mut then = |graph: &mut Graph, what: &str, op: Op, more: &[ValueId]| -> Result<(), InferError> {
+        let inputs: Vec<ValueId> = std::iter::once(x).chain(more.iter().copied()).collect();
+        x = graph.add_node(&format!("{name}.{what}"), op, &inputs, &origin)?;
+        Ok(())
+    };
+    then(graph, "heads", Op::Reshape { dims: vec![1, groups, own, pixels] }, &[])?;
+    then(graph, "positions", Op::Transpose { perm: vec![0, 2, 3, 1] }, &[])?;
+    let scale = graph.add_const(&format!("{origin}.scale"), Tensor::f32(&[own], scale));
+    let shift = graph.add_const(&format!("{origin}.shift"), Tensor::f32(&[own], shift));
+    then(graph, "norm", Op::Norm { kind, axis: 1, groups: 1, eps }, &[scale, shift])?;
+    then(graph, "turned", Op::Transpose { perm: vec![0, 3, 1, 2] }, &[])?;
+    if shared {
+        graph.nodes[i].op = Op::Reshape { dims };
+        graph.nodes[i].inputs = vec![x];
+    } else {
+        then(graph, "channels", Op::Reshape { dims }, &[])?;
+        graph.nodes[i].op = Op::Affine;
+        graph.nodes[i].inputs[0] = x;
+    }
+    remark(graph, i, "the norm of each head became a norm of more positions");
+    Ok(())
+}
+
 /// A constant that is added to a tensor.
 fn constant_term(graph: &mut Graph, i: usize) -> Result<(), InferError> {
     let node = &graph.nodes[i];
@@ -185,15 +272,9 @@ fn constant_term(graph: &mut Graph, i: usize) -> Result<(), InferError> {
     }
     let &[1, c, h, w] = &dims[..] else { return Ok(()) };
     let full = interp::eval(&Op::Expand { dims: dims.clone() }, &[&constant])?;
-    let (Some(values), pixels) = (full.as_f32().filter(|v| v.len() <= MAX_CONSTANT), h * w) else { return Ok(()) };
-    // In the device's order, so that the reshapes behind the layer move nothing.
-    let stored: Vec<f32> = (0..values.len()).map(|k| other * values[k % c * pixels + k / c] + gamma).collect();
-    let Some(layer) = bias_layer(graph, &name, Tensor::f32(&[stored.len()], stored), None, &origin)? else {
-        return Ok(());
-    };
-    let rows = graph.add_node(&format!("{name}.rows"), Op::Reshape { dims: vec![1, pixels, c] }, &[layer], &origin)?;
-    let turned = graph.add_node(&format!("{name}.turned"), Op::Transpose { perm: vec![0, 2, 1] }, &[rows], &origin)?;
-    let image = graph.add_node(&format!("{name}.image"), Op::Reshape { dims }, &[turned], &origin)?;
+    let Some(values) = full.as_f32() else { return Ok(()) };
+    let values: Vec<f32> = values.iter().map(|v| other * v + gamma).collect();
+    let Some(image) = constant_image(graph, &name, &values, [c, h, w], &origin)? else { return Ok(()) };
     graph.nodes[i].op = Op::Add { alpha: own, beta: 1.0, gamma: 0.0 };
     graph.nodes[i].inputs = vec![x, image];
     remark(graph, i, "the constant became the bias of a layer without weights");

@@ -384,7 +384,7 @@ impl<'a> Plan<'a> {
         pitch > 0 && self.is_covered_by_ranges(count, slot, pitch)
     }
 
-    /// [`Self::is_covered`] by channel ranges of one pitch; a flattened `slot` is seen with that pitch again.
+    /// [`Self::is_covered`] by channel ranges of one pitch and at least as many pixels; a flattened `slot` is seen with that pitch again.
     const fn is_covered_by_ranges(&self, count: usize, slot: &Slot, pitch: usize) -> bool {
         let size = slot.dtype.size_bytes();
         let (pixels, channels) = if slot.is_contiguous() && slot.elements().is_multiple_of(pitch) {
@@ -400,11 +400,14 @@ impl<'a> Plan<'a> {
                 && w.tensor == slot.tensor
                 && w.dtype as u8 == slot.dtype as u8
                 && w.pitch as usize == pitch
-                && w.pixels() == pixels
+                && byte >= w.offset as usize
             {
-                let past = w.offset as usize + w.channels as usize * size;
-                if byte >= w.offset as usize && byte < past {
-                    byte = past;
+                // The slot may be some of the pixels of what was written.
+                let inside = byte - w.offset as usize;
+                let (pixel, channel) = (inside / (pitch * size), inside % (pitch * size));
+                let range = w.channels as usize * size;
+                if channel < range && pixel + pixels <= w.pixels() {
+                    byte += range - channel;
                     if byte >= end {
                         return true;
                     }

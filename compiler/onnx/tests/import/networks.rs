@@ -3,8 +3,11 @@
 use crate::npy;
 use flowlet_compiler::compile::optimise;
 use flowlet_compiler::interp;
-use flowlet_compiler::ir::{Graph, Tensor};
+use flowlet_compiler::ir::{Def, Graph, InputKind, Tensor, ValueId};
+use flowlet_compiler::lower::lower;
 use flowlet_compiler::passes::Options;
+use flowlet_compiler::quantize::{Calibration, noise_tensor, quantize};
+use flowlet_compiler::target::Target;
 use flowlet_onnx::{ImportOptions, import};
 use std::path::{Path, PathBuf};
 
@@ -29,22 +32,53 @@ fn difference(graph: &Graph, golden: &Path) -> f32 {
     worst
 }
 
-#[test]
-fn every_network_of_every_exporter_computes_what_onnxruntime_computes() {
+/// Names of the networks in the folder.
+fn stems() -> Vec<String> {
     let mut stems: Vec<String> = std::fs::read_dir(folder().join("golden"))
         .unwrap()
         .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
     stems.sort();
     assert!(stems.len() >= 30, "only {} networks", stems.len());
-    for stem in stems {
-        let bytes = std::fs::read(folder().join(format!("{stem}.onnx"))).unwrap();
-        let graph = import(&bytes, &ImportOptions::default()).unwrap_or_else(|e| panic!("{stem}: {e}"));
+    stems
+}
+
+/// The graph as imported, and the options that fix its time.
+fn imported(stem: &str) -> (Graph, Options) {
+    let bytes = std::fs::read(folder().join(format!("{stem}.onnx"))).unwrap();
+    let graph = import(&bytes, &ImportOptions::default()).unwrap_or_else(|e| panic!("{stem}: {e}"));
+    let mut options = Options::default();
+    let time = folder().join("golden").join(stem).join("t.npy");
+    if time.exists() {
+        options.set.push(("t".to_owned(), npy::sample(&npy::read(&time), 0)));
+    }
+    (graph, options)
+}
+
+#[test]
+fn every_network_of_every_exporter_has_an_int8_plan() {
+    for stem in stems() {
+        let (graph, options) = imported(&stem);
+        let graph = optimise(graph, &options).unwrap();
+        let sample = |seed: usize| {
+            let one = |(i, &id): (usize, &ValueId)| match graph.value(id).def {
+                Def::Input(InputKind::Index { count }) => Tensor::i64(&graph.ty(id).dims, vec![(seed % count) as i64]),
+                _ => noise_tensor(graph.ty(id), (seed * 16 + i) as u64, 1),
+            };
+            graph.inputs.iter().enumerate().map(one).collect()
+        };
+        let calibration = Calibration::from_samples((0..2).map(sample).collect(), "test");
+        let int8 = quantize(&graph, &calibration, &mut |_, _| {}).unwrap_or_else(|e| panic!("{stem}: {e}"));
+        let lowered = lower(&int8, [0; 32], &Target::host()).unwrap_or_else(|e| panic!("{stem}: {e}"));
+        assert!(!lowered.steps.is_empty(), "{stem}");
+    }
+}
+
+#[test]
+fn every_network_of_every_exporter_computes_what_onnxruntime_computes() {
+    for stem in stems() {
         let golden = folder().join("golden").join(&stem);
-        let mut options = Options::default();
-        if golden.join("t.npy").exists() {
-            options.set.push(("t".to_owned(), npy::sample(&npy::read(&golden.join("t.npy")), 0)));
-        }
+        let (graph, options) = imported(&stem);
         let imported = difference(&graph, &golden);
         let optimised = optimise(graph, &options).unwrap_or_else(|e| panic!("{stem}: {e}"));
         let optimised = difference(&optimised, &golden);

@@ -20,7 +20,7 @@ impl Random {
 
 const QUANT: Quant = Quant { scale: 0.5, zero_point: 3 };
 
-/// A graph of pictures of 4x4 pixels and 1 to 6 channels, with skips, residuals and concatenations.
+/// A graph of pictures of 4x4 pixels and 1 to 6 channels, with skips, residuals, concatenations and parts of tensors.
 fn graph(seed: u64) -> Graph {
     let mut r = Random(seed);
     let mut g = Graph::new("random");
@@ -37,7 +37,7 @@ fn graph(seed: u64) -> Graph {
         let channels = g.ty(a).dims[1];
         let same: Vec<ValueId> = pool.iter().copied().filter(|&v| g.ty(v).dims[1] == channels).collect();
         let params = AddParams { ma: 400, mb: 300, c: -900, shift: 9 };
-        let id = match r.below(5) {
+        let id = match r.below(7) {
             0 => {
                 let table = r.s8(&[256]);
                 let table = g.add_const("table", table);
@@ -57,6 +57,20 @@ fn graph(seed: u64) -> Graph {
                     continue;
                 }
                 g.push_node(&name, Op::Concat { axis: 1 }, &parts, ty(sum), &name)
+            }
+            3 if channels > 1 => {
+                let start = r.below(channels);
+                let end = start + 1 + r.below(channels - start);
+                let op = Op::Slice { axis: 1, start, end, step: 1 };
+                g.push_node(&name, op, &[a], ty(end - start), &name)
+            }
+            4 => {
+                let b = same[r.below(same.len())];
+                let tall = Type::s8(&[1, channels, 8, 4], QUANT);
+                let joined = g.push_node(&format!("{name}.rows"), Op::Concat { axis: 2 }, &[a, b], tall, &name);
+                let start = r.below(5);
+                let op = Op::Slice { axis: 2, start, end: start + 4, step: 1 };
+                g.push_node(&name, op, &[joined], ty(channels), &name)
             }
             _ => {
                 let out = if r.below(2) == 0 { channels.min(6) } else { 1 + r.below(6) };
