@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from recipe import nets
+from recipe import card, nets
 from recipe.loop import Schedule, train
 from recipe.scoring import Moments, frechet
 
@@ -45,3 +46,14 @@ def test_a_killed_stage_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> 
     except KeyboardInterrupt:
         pass
     assert torch.equal(run(tmp_path / "killed.pt", None), whole)
+
+
+def test_a_card_states_the_int8_scores_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "student.json"
+    assert card.deployed("net", path) == ""
+    f32 = {"fd": 0.82588, "accuracy": 0.96883}
+    int8 = {"fd": 0.87413, "accuracy": 0.9684, "psnr_median_db": 40.126, "psnr_p5_db": 37.828}
+    path.write_text(json.dumps({"scores": {"f32": f32, "int8": int8}, "scores_n": 2000}))
+    text = card.deployed("net", path)
+    assert "models/net/net.flq" in text and "--samples 2000" in text
+    assert "| 0.826 | 0.9688 | |" in text and "| 0.874 | 0.9684 | 40.13 dB / 37.83 dB |" in text
