@@ -409,7 +409,7 @@ def stage_card(run: Run, name: str) -> None:
     )
 
 
-REFINED = ("EEEE", "EEEEEE", "EEEEEEEE", "HH", "HPRE", "HRRE", "ERRE", "ERRRE")
+REFINED = ("EEEE", "EEEEEE", "EEEEEEEE", "HH", "HPE", "HPRE", "HRRE", "ERRE", "ERRRE")
 
 
 def stage_refiner(run: Run) -> None:
