@@ -2,7 +2,7 @@
 
 use crate::feeds::Samples;
 use anyhow::{anyhow, bail};
-use flowlet_compiler::ir::Graph;
+use flowlet_compiler::ir::{Graph, Tensor};
 use flowlet_compiler::quantize::Calibration;
 use flowlet_score::engine::input_tensors;
 use std::path::PathBuf;
@@ -56,5 +56,21 @@ pub fn calibration(graph: &Graph, calibrate: &Calibrate) -> anyhow::Result<Calib
             // The name of a folder says nothing on another machine, and must not change the bytes of a .flq.
             Ok(Calibration::from_samples(tensors?, "recorded inputs"))
         }
+    }
+}
+
+/// `n` samples to measure errors on: noise that calibration does not use, or the first of the folder that it does use.
+///
+/// # Errors
+/// As [`calibration`].
+pub fn held_out(graph: &Graph, calibrate: Option<&Calibrate>, n: usize) -> anyhow::Result<Vec<Vec<Tensor>>> {
+    match calibrate {
+        Some(folder @ Calibrate::Folder(_)) => {
+            let mut samples = calibration(graph, folder)?.samples;
+            samples.truncate(n);
+            Ok(samples)
+        }
+        Some(Calibrate::Noise(_)) | None => Calibration::held_out(graph, n)
+            .map_err(|input| anyhow!("input '{input}' does not read noise: give samples with --calibrate DIR")),
     }
 }

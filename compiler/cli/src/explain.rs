@@ -3,14 +3,16 @@
 mod layers;
 mod picture;
 
-use crate::calibrate::Calibrate;
+use crate::calibrate::{Calibrate, held_out};
 use crate::model::{Model, quantise};
 use crate::options::{ModelArgs, Precision, write};
+use crate::quantize::errors;
 use crate::report::{Report, Table, bytes};
 use flowlet_compiler::coverage::{Coverage, coverage};
 use flowlet_compiler::flq;
 use flowlet_compiler::ir::{ConstStyle, Def, Graph, InputKind, Remark, print};
 use flowlet_compiler::lower::{Lowered, lower, svg};
+use flowlet_compiler::quantize::Measured;
 use flowlet_compiler::target::Target;
 use layers::{Layer, layers};
 use serde_json::{Value, json};
@@ -44,6 +46,9 @@ pub struct Args {
     /// For int8 from an .onnx: number of noise samples, or a folder with <input>.npy [default: 64]
     #[arg(long, value_name = "N|DIR")]
     pub calibrate: Option<Calibrate>,
+    /// For int8 from an .onnx: samples that each layer's error is measured on, as in 'flowlet quantize'
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub measure: usize,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -72,7 +77,17 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     summary(&mut report, &graph);
     operators(&mut report, &model, &graph);
     remarks(&mut report, graph.remarks.iter().chain(lowered.iter().flat_map(|l| &l.remarks)));
-    layer_table(&mut report, &layers(&graph));
+    let measured = match (&lowered, model.precision(), args.measure) {
+        (Some(_), Precision::F32, 1..) => {
+            let samples = held_out(&model.graph, args.calibrate.as_ref(), args.measure)?;
+            errors::measure(&model.graph, &graph, &samples)?
+        }
+        _ => Measured::default(),
+    };
+    layer_table(&mut report, &layers(&graph), &measured);
+    if measured.samples > 0 {
+        errors::summary(&mut report, &measured);
+    }
     if let Some(reason) = not_int8 {
         report.line(format!("\nnot int8, so that there is no arena: {reason}"));
     }
@@ -177,10 +192,14 @@ fn remarks<'r>(report: &mut Report, remarks: impl Iterator<Item = &'r Remark>) {
     report.set("remarks", rows);
 }
 
-fn layer_table(report: &mut Report, layers: &[Layer]) {
+/// Costs and scales; the ratio of each layer, of all samples and of the worst, where it was measured.
+fn layer_table(report: &mut Report, layers: &[Layer], measured: &Measured) {
     report.line("\nlayers");
-    let mut table = Table::titled(&["layer", "operation", "shape", "MACs", "params", "bytes", "scale", "ONNX node"]);
+    let titles = ["layer", "operation", "shape", "MACs", "params", "bytes", "scale", "SQNR dB, worst", "ONNX node"];
+    let mut table = Table::titled(&titles);
     for l in layers {
+        let error = measured.layers.iter().find(|e| e.tensor == l.name);
+        let ratio = error.map_or_else(String::new, |e| format!("{} {}", errors::db(e.snr_db), errors::db(e.worst_db)));
         let scale = l.quant.map_or_else(String::new, |q| format!("{:.5} {:+}", q.scale, q.zero_point));
         table.row([
             l.name.clone(),
@@ -190,12 +209,13 @@ fn layer_table(report: &mut Report, layers: &[Layer]) {
             l.params.to_string(),
             l.bytes.to_string(),
             scale,
+            ratio,
             l.origin.clone(),
         ]);
     }
     let sum = |f: fn(&Layer) -> u64| layers.iter().map(f).sum::<u64>();
     let (macs, params, size) = (sum(|l| l.macs), sum(|l| l.params as u64), sum(|l| l.bytes as u64));
-    let cells = ["total", "", "", &macs.to_string(), &params.to_string(), &size.to_string(), "", ""];
+    let cells = ["total", "", "", &macs.to_string(), &params.to_string(), &size.to_string(), "", "", ""];
     table.row(cells);
     report.table(&table);
     report.set("macs", macs);

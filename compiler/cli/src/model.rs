@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use flowlet_compiler::coverage::Operator;
 use flowlet_compiler::ir::{Graph, Stage, verify};
 use flowlet_compiler::passes::{Flow, Options};
-use flowlet_compiler::quantize::{Calibration, needs_calibration};
+use flowlet_compiler::quantize::{Calibration, Quantizer, Settings, needs_calibration};
 use flowlet_compiler::{compile, flq};
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -148,12 +148,28 @@ impl Model {
 /// # Errors
 /// When the samples do not fit or an operation has no int8 form.
 pub fn quantise(graph: &Graph, calibrate: Option<&Calibrate>) -> anyhow::Result<Graph> {
+    quantise_with(graph, calibrate, &Settings::default())
+}
+
+/// As [`quantise`], with numbers chosen as `settings` say.
+///
+/// # Errors
+/// As [`quantise`].
+pub fn quantise_with(graph: &Graph, calibrate: Option<&Calibrate>, settings: &Settings) -> anyhow::Result<Graph> {
+    Ok(calibrated(graph, calibrate, settings)?.quantize(settings)?)
+}
+
+/// Runs the calibration samples.
+///
+/// # Errors
+/// When the samples do not fit or an operation has no int8 form.
+pub fn calibrated(graph: &Graph, calibrate: Option<&Calibrate>, settings: &Settings) -> anyhow::Result<Quantizer> {
     if !needs_calibration(graph) {
-        return Ok(compile::quantize(graph, &Calibration::from_samples(Vec::new(), "none"), &mut |_, _| {})?);
+        return Ok(Quantizer::new(graph, &Calibration::from_samples(Vec::new(), "none"), settings, &mut |_, _| {})?);
     }
     let samples = calibration(graph, calibrate.unwrap_or(&Calibrate::default()))?;
     let bar = Bar::new("calibrating", samples.samples.len());
-    Ok(compile::quantize(graph, &samples, &mut |done, _| bar.at(done))?)
+    Ok(Quantizer::new(graph, &samples, settings, &mut |done, _| bar.at(done))?)
 }
 
 /// The passes' options from the command line, before `model.toml`.

@@ -33,6 +33,14 @@ impl Bar {
     }
 }
 
+impl Bar {
+    /// `done` of `total` pieces are done, where the total was not known before.
+    pub fn of(&self, done: usize, total: usize) {
+        self.bar.set_length(total as u64);
+        self.at(done);
+    }
+}
+
 impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();

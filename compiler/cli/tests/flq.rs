@@ -66,6 +66,47 @@ fn quantize_writes_the_same_bytes_twice_and_says_what_changed() {
 }
 
 #[test]
+fn quantize_measures_what_int8_costs_and_searches_until_it_is_inside_a_budget() {
+    let f = folder("numbers");
+    write_flq(&f, "m", PICTURE);
+    let plain = flowlet(&f, "quantize {}/m.flq -o {}/a.flq --calibrate 8 --json").ok().json();
+    let output = &plain["error"]["outputs"][0];
+    assert_eq!((&output["name"], &plain["error"]["samples"]), (&"image".into(), &16.into()));
+    let (mean, worst) = (output["snr_db"].as_f64().unwrap(), output["worst_snr_db"].as_f64().unwrap());
+    assert!(worst <= mean && mean > 10.0, "{output}");
+    assert!(!plain["error"]["layers"].as_array().unwrap().is_empty());
+    let none = flowlet(&f, "quantize {}/m.flq -o {}/b.flq --calibrate 8 --measure 0 --json").ok().json();
+    assert!(none.get("error").is_none());
+    assert_eq!(std::fs::read(f.join("a.flq")).unwrap(), std::fs::read(f.join("b.flq")).unwrap());
+
+    let call = "quantize {}/m.flq -o {}/c.flq --calibrate 8 --json --plot {}/c.svg --budget";
+    let met = flowlet(&f, &format!("{call} snr={:.1}dB", mean - 1.0)).ok().json();
+    assert_eq!(met["budget"]["met"], true);
+    assert_eq!(std::fs::read(f.join("a.flq")).unwrap(), std::fs::read(f.join("c.flq")).unwrap());
+    assert!(std::fs::read_to_string(f.join("c.svg")).unwrap().ends_with("</svg>\n"));
+    std::fs::remove_file(f.join("c.flq")).unwrap();
+    let refused = flowlet(&f, &format!("{call} image_linf=0.000001"));
+    assert_eq!((refused.code, &refused.json()["budget"]["met"]), (1, &false.into()));
+    assert!(!f.join("c.flq").exists(), "a model outside the budget was written");
+    flowlet(&f, &format!("{call} torque_linf=0.1")).refused(&["torque_linf=0.1", "there are image"]);
+    flowlet(&f, &format!("{call} fast")).refused(&["is not a budget", "snr=25dB"]);
+    flowlet(&f, "quantize {}/a.flq -o {}/d.flq --budget snr=20dB").refused(&["already quantised", "--budget"]);
+    flowlet(&f, "quantize {}/m.flq -o {}/d.flq --calibrate 8 --freeze-norm snr=20dB").refused(&["no norm"]);
+}
+
+#[test]
+fn training_gets_the_scales_of_every_layer() {
+    let f = folder("scales");
+    write_flq(&f, "m", PICTURE);
+    flowlet(&f, "quantize {}/m.flq -o {}/a.flq --calibrate 8 --qat-scales {}/s.json").ok();
+    let scales: serde_json::Value = serde_json::from_slice(&std::fs::read(f.join("s.json")).unwrap()).unwrap();
+    let (activations, weights) = (scales["activations"].as_object().unwrap(), scales["weights"].as_object().unwrap());
+    assert!(!weights.is_empty() && activations.keys().eq(weights.keys()), "{scales}");
+    assert!(activations.values().all(|s| s.as_f64().unwrap() > 0.0));
+    assert!(weights.values().flat_map(|w| w.as_array().unwrap()).all(|s| s.as_f64().unwrap() > 0.0));
+}
+
+#[test]
 fn build_writes_a_module_and_check_holds_it_current() {
     let f = folder("build");
     quantised(&f);

@@ -1,6 +1,9 @@
 //! Weights, multipliers and biases of one convolution or linear layer.
 
-use super::QuantizeError;
+use super::evidence::Evidence;
+use super::rounding::Rounder;
+use super::{QuantizeError, Settings};
+use crate::interp;
 use crate::ir::{ConvGeometry, Graph, Node, Op, Quant, Tensor};
 use flowlet_kernels::requant;
 use flowlet_kernels::round::ties_even;
@@ -20,7 +23,14 @@ const BIAS_LIMIT: f64 = (1u32 << 30) as f64;
 
 /// Quantises the layer `node` between tensors with these scales; an affine is a convolution of one pixel in as many groups
 /// as channels.
-pub(super) fn quantise_layer(graph: &Graph, node: &Node, input: Quant, output: Quant) -> Result<Layer, QuantizeError> {
+pub(super) fn quantise_layer(
+    graph: &Graph,
+    node: &Node,
+    input: Quant,
+    output: Quant,
+    evidence: Option<&Evidence>,
+    settings: &Settings,
+) -> Result<Layer, QuantizeError> {
     let fail = |message: String| QuantizeError::Layer { node: node.origin.clone(), message };
     let weight = graph.constant(node.inputs[1]).ok_or_else(|| {
         fail("its weights are computed, not constant; only constant weights have an int8 form".to_owned())
@@ -38,7 +48,12 @@ pub(super) fn quantise_layer(graph: &Graph, node: &Node, input: Quant, output: Q
         dims = vec![channels, 1, 1, 1];
     }
     let bias = bias(graph, node, channels)?;
-    let filters = quantise_filters(node, w, &bias, channels, input, output)?;
+    let gram = evidence.and_then(|e| e.gram.as_ref()).filter(|_| settings.fit_weights);
+    let rounder = gram.and_then(|gram| Rounder::new(gram, input.scale.into()));
+    let mut filters = quantise_filters(node, w, &bias, channels, (input, output), rounder.as_ref())?;
+    if let Some(evidence) = evidence.filter(|e| settings.correct_bias && e.count > 0) {
+        filters.correct(graph, node, weight, evidence)?;
+    }
     let sums: Vec<i64> =
         filters.weights.chunks(w.len() / channels).map(|own| own.iter().map(|&q| i64::from(q)).sum()).collect();
     let rows = bias.len() / channels;
@@ -72,7 +87,7 @@ pub(super) fn quantise_transposed(
     let turned: Vec<f32> =
         (0..w.len()).map(|j| w[(j / taps % inputs * channels + j / (inputs * taps)) * taps + j % taps]).collect();
     let bias = bias(graph, node, channels)?;
-    let filters = quantise_filters(node, &turned, &bias, channels, input, output)?;
+    let filters = quantise_filters(node, &turned, &bias, channels, (input, output), None)?;
     // With the zero point inside, a sum grows by at most 128 steps a weight more.
     let per = inputs * taps;
     let largest: Vec<i64> = filters
@@ -113,9 +128,45 @@ struct Filters {
     bias: Vec<i64>,
     left_shift: u8,
     remark: Option<String>,
+    /// The real value of one step of a channel's weights.
+    steps: Vec<f64>,
+    /// The same of its bias.
+    bias_steps: Vec<f64>,
 }
 
 impl Filters {
+    /// Moves each bias by the mean over samples and positions of what the rounded weights change.
+    fn correct(
+        &mut self,
+        graph: &Graph,
+        node: &Node,
+        weight: &Tensor,
+        evidence: &Evidence,
+    ) -> Result<(), QuantizeError> {
+        let bug = |e: crate::ir::InferError| QuantizeError::Bug(e.to_string());
+        let channels = self.steps.len();
+        let per = self.weights.len() / channels;
+        let error: Vec<f32> = weight
+            .as_f32()
+            .unwrap_or(&[])
+            .iter()
+            .zip(&self.weights)
+            .enumerate()
+            .map(|(j, (&w, &q))| (f64::from(w) - f64::from(q) * self.steps[j / per]) as f32)
+            .collect();
+        let mean = Tensor::f32(&graph.ty(evidence.input).dims, evidence.mean());
+        let (error, none) = (Tensor::f32(&weight.dims, error), Tensor::f32(&[channels], vec![0.0; channels]));
+        let change = interp::eval(&node.op, &[&mean, &error, &none]).map_err(bug)?;
+        let values = change.as_f32().unwrap_or(&[]);
+        let positions = values.len() / channels;
+        for (i, b) in self.bias.iter_mut().enumerate() {
+            let own = &values[i % channels * positions..][..positions];
+            let shift = own.iter().map(|&v| f64::from(v)).sum::<f64>() / positions as f64;
+            *b += ties_even(shift / self.bias_steps[i % channels]) as i64;
+        }
+        Ok(())
+    }
+
     /// Checks that no sum outgrows the accumulator.
     fn check(&self, node: &Node, bias: &[i64]) -> Result<(), QuantizeError> {
         let bound = requant::accumulator_bound(self.left_shift);
@@ -152,14 +203,15 @@ fn own_step(w: &[f32], largest: f64) -> Option<f64> {
 }
 
 /// Per output channel c in f64 and in this order: `s_w = max|w| / 127`, or the step that the weights have, floored so
-/// that no bias of any row exceeds 2^30 steps; `q_w = rne(w / s_w)`; `M_c = s_in * s_w / s_out`; `b_q = rne(b / (s_in * s_w))`.
+/// that no bias of any row exceeds 2^30 steps; `q_w = rne(w / s_w)`, or what the rounder makes of it; `M_c = s_in * s_w / s_out`;
+/// `b_q = rne(b / (s_in * s_w))`.
 fn quantise_filters(
     node: &Node,
     w: &[f32],
     bias: &[f32],
     channels: usize,
-    input: Quant,
-    output: Quant,
+    (input, output): (Quant, Quant),
+    rounder: Option<&Rounder>,
 ) -> Result<Filters, QuantizeError> {
     let fail = |message: String| QuantizeError::Layer { node: node.origin.clone(), message };
     if let Some(i) = w.iter().position(|x| !x.is_finite()) {
@@ -170,6 +222,7 @@ fn quantise_filters(
     let (s_in, s_out) = (f64::from(input.scale), f64::from(output.scale));
     let mut quantised = vec![0i8; w.len()];
     let mut real = vec![0.0f64; channels];
+    let (mut steps, mut bias_steps) = (vec![0.0f64; channels], vec![0.0f64; channels]);
     let mut bias_q = vec![0i64; bias.len()];
     let mut remark = None;
     for c in 0..channels {
@@ -182,9 +235,15 @@ fn quantise_filters(
         if step < floor && largest > 0.0 {
             remark = Some(format!("channel {c}: the weight scale was raised to keep its bias inside 2^30 steps"));
         }
-        for (q, &x) in quantised[c * per..].iter_mut().zip(own) {
-            *q = ties_even(f64::from(x) / s_w).clamp(-127.0, 127.0) as i8;
+        match rounder {
+            Some(rounder) => quantised[c * per..(c + 1) * per].copy_from_slice(&rounder.round(own, s_w)),
+            None => {
+                for (q, &x) in quantised[c * per..].iter_mut().zip(own) {
+                    *q = ties_even(f64::from(x) / s_w).clamp(-127.0, 127.0) as i8;
+                }
+            }
         }
+        (steps[c], bias_steps[c]) = (s_w, s_in * s_w);
         real[c] = s_in * s_w / s_out;
         for r in 0..rows {
             bias_q[r * channels + c] = ties_even(f64::from(bias[r * channels + c]) / (s_in * s_w)) as i64;
@@ -193,5 +252,5 @@ fn quantise_filters(
     let left_shift =
         requant::choose(&real).ok_or_else(|| fail("its output is too small for the scale of its input".to_owned()))?;
     let multipliers = real.iter().map(|&m| requant::multiplier(m, left_shift)).collect();
-    Ok(Filters { weights: quantised, multipliers, bias: bias_q, left_shift, remark })
+    Ok(Filters { weights: quantised, multipliers, bias: bias_q, left_shift, remark, steps, bias_steps })
 }

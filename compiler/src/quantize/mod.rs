@@ -4,19 +4,30 @@
 //! epilogue of the layer before them, residual sums in the epilogue of the convolution that ends the branch. Ranges come
 //! from running the f32 graph on the noise and the time of deployment ([`Calibration`]).
 
+mod evidence;
+mod freeze;
 mod fuse;
 mod given;
 mod kernels;
 mod layer;
+mod measure;
 mod prepare;
 mod range;
+mod rounding;
 mod samples;
+mod search;
+mod settings;
 
+pub use freeze::{Freeze, freeze_norms};
 pub use given::needs_calibration;
+pub use measure::{LayerError, Measured, OutputError, Reference, measure};
 pub use samples::{Calibration, noise_tensor};
+pub use search::{Trial, search};
+pub use settings::{Ranges, Settings};
 
 use crate::interp::Interpreter;
 use crate::ir::{Def, Graph, InputKind, Node, Op, Quant, Remark, Stage, Tensor, Type, ValueId, verify};
+use evidence::Evidence;
 use flowlet_kernels::{add, table};
 use fuse::{Group, groups};
 use given::Given;
@@ -64,7 +75,7 @@ impl std::fmt::Display for QuantizeError {
 
 impl std::error::Error for QuantizeError {}
 
-/// Quantises a static f32 graph. `progress` is called with samples done and samples in all.
+/// Quantises a static f32 graph with the default settings. `progress` is called with samples done and samples in all.
 ///
 /// # Errors
 /// When an operation has no int8 form, the samples do not fit, or a layer's numbers are out of range.
@@ -73,83 +84,152 @@ pub fn quantize(
     calibration: &Calibration,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Graph, QuantizeError> {
-    let mut prepared = prepare::prepare(graph).map_err(|e| QuantizeError::Bug(e.to_string()))?;
-    let given = given::absorb(&mut prepared).map_err(|e| QuantizeError::Layer { node: e.node, message: e.message })?;
-    let graph = &prepared;
-    let groups = groups(graph, &given)?;
-    let seen = !given::complete(graph, &given);
-    let scales = match seen {
-        true => Scales::choose(graph, &groups, given, calibration, progress)?,
-        false => Scales { tensors: given },
-    };
-    let mut emitter = Emitter::new(graph, scales);
-    for (position, node) in graph.nodes.iter().enumerate() {
-        match groups.iter().find(|g| g.last() == position) {
-            Some(group) => emitter.group(group)?,
-            None if groups.iter().any(|g| g.contains(position)) => {}
-            None => emitter.movement(node)?,
-        }
-    }
-    let mut out = emitter.out;
-    out.outputs = graph.outputs.iter().filter_map(|id| emitter.renamed.get(id).copied()).collect();
-    out.set_meta("precision", "int8");
-    out.set_meta("calibration", if seen { calibration.describe() } else { "none: the file's own scales".to_owned() });
-    out.set_meta("parameters", graph.parameters().to_string());
-    out.sweep();
-    verify(&out, Stage::Quantized).map_err(|e| QuantizeError::Bug(e.to_string()))?;
-    Ok(out)
+    let settings = Settings::default();
+    Quantizer::new(graph, calibration, &settings, progress)?.quantize(&settings)
 }
 
-/// The quantisation of every tensor, and of the sums inside fused groups.
-struct Scales {
-    tensors: HashMap<ValueId, Quant>,
+/// A graph with what calibration saw of it: from here to an int8 graph takes no more samples, whatever the settings.
+pub struct Quantizer {
+    graph: Graph,
+    groups: Vec<Group>,
+    shared: Vec<ValueId>,
+    given: Given,
+    observers: HashMap<ValueId, Observer>,
+    evidence: HashMap<ValueId, Evidence>,
+    calibration: String,
 }
 
-impl Scales {
-    fn choose(
+impl Quantizer {
+    /// Runs the calibration samples through a static f32 graph, and gathers what `settings` need. Other settings than
+    /// these can be used later, but [`Settings::fit_weights`], which takes memory and time, and
+    /// [`Settings::correct_bias`] do nothing if they were not set here.
+    ///
+    /// # Errors
+    /// When an operation has no int8 form or the samples do not fit.
+    pub fn new(
         graph: &Graph,
-        groups: &[Group],
-        given: Given,
         calibration: &Calibration,
+        settings: &Settings,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, QuantizeError> {
-        let shared = fuse::shared_scales(graph);
+        let mut graph = prepare::prepare(graph).map_err(|e| QuantizeError::Bug(e.to_string()))?;
+        let given = given::absorb(&mut graph).map_err(|e| QuantizeError::Layer { node: e.node, message: e.message })?;
+        let groups = groups(&graph, &given)?;
+        let shared = fuse::shared_scales(&graph);
         let mut observers: HashMap<ValueId, Observer> = HashMap::new();
-        let interpreter = Interpreter::new(graph);
+        let mut gathered = match settings.correct_bias || settings.fit_weights {
+            true => evidence::for_layers(&graph, settings.fit_weights),
+            false => HashMap::new(),
+        };
+        let described = match given::complete(&graph, &given) {
+            true => None,
+            false => Some(calibration.describe()),
+        };
         let n = calibration.samples.len();
-        if n == 0 {
+        if n == 0 && described.is_some() {
             return Err(QuantizeError::Calibration("there is no sample; give at least one".to_owned()));
         }
-        for (i, sample) in calibration.samples.iter().enumerate() {
+        let interpreter = Interpreter::new(&graph);
+        for (i, sample) in calibration.samples.iter().enumerate().filter(|_| described.is_some()) {
             let mut observe = |id: ValueId, tensor: &Tensor| {
                 if let Some(values) = tensor.as_f32() {
-                    observers.entry(shared[id.0 as usize]).or_default().observe(values, i, n);
+                    observers.entry(shared[id.0 as usize]).or_default().observe(values);
+                    gathered.values_mut().filter(|e| e.input == id).for_each(|e| e.observe(values, i, n));
                 }
             };
             interpreter.run_with(sample, &mut observe).map_err(|e| QuantizeError::Calibration(e.to_string()))?;
             progress(i + 1, n);
         }
+        drop(interpreter);
+        let calibration = described.unwrap_or_else(|| "none: the file's own scales".to_owned());
+        Ok(Quantizer { graph, groups, shared, given, observers, evidence: gathered, calibration })
+    }
+
+    /// Names of the tensors that have a scale of their own.
+    pub fn tensors(&self) -> Vec<&str> {
+        let roots = (0..self.shared.len()).filter(|&i| self.shared[i] == ValueId(i as u32));
+        roots
+            .filter(|&i| self.observers.contains_key(&self.shared[i]))
+            .map(|i| self.graph.values[i].name.as_str())
+            .collect()
+    }
+
+    /// The scale of the input and those of the weights of each layer, for fake quantisation in training.
+    ///
+    /// # Errors
+    /// When a tensor's values are not finite.
+    pub fn layer_scales(&self, settings: &Settings) -> Result<Vec<LayerScales>, QuantizeError> {
+        let scales = self.scales(settings)?;
+        let layers = self.graph.nodes.iter().filter(|n| matches!(n.op, Op::Conv(_) | Op::Linear));
+        let found = layers.filter_map(|node| {
+            let weight = self.graph.constant(node.inputs[1])?;
+            let channels = *weight.dims.first()?;
+            let values = weight.as_f32()?;
+            let largest = |own: &[f32]| own.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+            Some(LayerScales {
+                weight: self.graph.value(node.inputs[1]).name.clone(),
+                node: node.origin.clone(),
+                input: scales.tensors.get(&node.inputs[0]).copied()?,
+                weights: values.chunks(values.len() / channels.max(1)).map(|own| largest(own) / 127.0).collect(),
+            })
+        });
+        Ok(found.collect())
+    }
+
+    /// The int8 graph.
+    ///
+    /// # Errors
+    /// When a layer's numbers are out of range.
+    pub fn quantize(&self, settings: &Settings) -> Result<Graph, QuantizeError> {
+        let (graph, groups) = (&self.graph, &self.groups);
+        let mut emitter = Emitter::new(graph, self.scales(settings)?, &self.evidence, settings);
+        for (position, node) in graph.nodes.iter().enumerate() {
+            match groups.iter().find(|g| g.last() == position) {
+                Some(group) => emitter.group(group)?,
+                None if groups.iter().any(|g| g.contains(position)) => {}
+                None => emitter.movement(node)?,
+            }
+        }
+        let mut out = emitter.out;
+        out.outputs = graph.outputs.iter().filter_map(|id| emitter.renamed.get(id).copied()).collect();
+        out.set_meta("precision", "int8");
+        out.set_meta("calibration", self.calibration.clone());
+        if *settings != Settings::default() {
+            out.set_meta("quantisation", settings.to_string());
+        }
+        out.set_meta("parameters", graph.parameters().to_string());
+        out.sweep();
+        verify(&out, Stage::Quantized).map_err(|e| QuantizeError::Bug(e.to_string()))?;
+        Ok(out)
+    }
+
+    fn scales(&self, settings: &Settings) -> Result<Scales, QuantizeError> {
+        let (graph, groups, shared) = (&self.graph, &self.groups, &self.shared);
         let noise = graph.meta("noise");
         let right: Vec<ValueId> = fuse::symmetric(graph).into_iter().map(|id| shared[id.0 as usize]).collect();
         let shares: Vec<ValueId> =
             graph.nodes.iter().filter(|n| matches!(n.op, Op::Softmax { .. })).map(|n| n.output).collect();
-        let mut tensors = given;
+        let mut tensors = self.given.clone();
+        let mut chosen: HashMap<ValueId, Option<Quant>> = HashMap::new();
         for (i, value) in graph.values.iter().enumerate() {
             let id = ValueId(i as u32);
             let root = shared[i];
-            let Some(observer) = observers.get(&root).filter(|_| !tensors.contains_key(&id)) else { continue };
-            // Tensors that share a scale decide together: a function of one of them is not the others'.
-            let members: Vec<ValueId> =
-                (0..shared.len()).filter(|&m| shared[m] == root).map(|m| ValueId(m as u32)).collect();
-            let alone = members.len() == 1;
-            let before_table = groups.iter().filter(|_| alone).find_map(|g| g.function_of(graph, id));
-            let symmetric = noise == Some(graph.value(root).name.as_str()) || right.contains(&root);
-            let quant = match members.iter().find_map(|&m| fuse::clip_range(graph, groups, m)) {
-                _ if shares.contains(&root) => Some(SOFTMAX),
-                Some((lo, hi)) if !right.contains(&root) => range::exact(lo, hi),
-                Some(_) => choose_range(observer, None, true),
-                None => choose_range(observer, before_table.as_deref(), symmetric),
-            };
+            let Some(observer) = self.observers.get(&root).filter(|_| !tensors.contains_key(&id)) else { continue };
+            let quant = *chosen.entry(root).or_insert_with(|| {
+                // Tensors that share a scale decide together: a function of one of them is not the others'.
+                let members: Vec<ValueId> =
+                    (0..shared.len()).filter(|&m| shared[m] == root).map(|m| ValueId(m as u32)).collect();
+                let alone = members.len() == 1;
+                let before_table = groups.iter().filter(|_| alone).find_map(|g| g.function_of(graph, id));
+                let symmetric = noise == Some(graph.value(root).name.as_str()) || right.contains(&root);
+                let ranges = settings.ranges_of(&graph.value(root).name);
+                match members.iter().find_map(|&m| fuse::clip_range(graph, groups, m)) {
+                    _ if shares.contains(&root) => Some(SOFTMAX),
+                    Some((lo, hi)) if !right.contains(&root) => range::exact(lo, hi),
+                    Some(_) => choose_range(observer, None, true, ranges),
+                    None => choose_range(observer, before_table.as_deref(), symmetric, ranges),
+                }
+            });
             let quant = quant.ok_or_else(|| QuantizeError::Layer {
                 node: value.name.clone(),
                 message: "its values are not finite on the calibration samples; look at the model's weights".to_owned(),
@@ -160,18 +240,38 @@ impl Scales {
     }
 }
 
+/// The scales of one convolution or linear layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerScales {
+    /// Name of its weights.
+    pub weight: String,
+    /// ONNX name of the node.
+    pub node: String,
+    /// Of the tensor that it reads.
+    pub input: Quant,
+    /// Of the weights of each output channel, symmetric: `q = round(w / scale)` in -127..=127.
+    pub weights: Vec<f32>,
+}
+
+/// The quantisation of every tensor, and of the sums inside fused groups.
+struct Scales {
+    tensors: HashMap<ValueId, Quant>,
+}
+
 /// The quantisation of a softmax's result.
 const SOFTMAX: Quant = Quant { scale: 1.0 / 256.0, zero_point: -128 };
 
 struct Emitter<'g> {
     graph: &'g Graph,
     scales: Scales,
+    evidence: &'g HashMap<ValueId, Evidence>,
+    settings: &'g Settings,
     out: Graph,
     renamed: HashMap<ValueId, ValueId>,
 }
 
 impl<'g> Emitter<'g> {
-    fn new(graph: &'g Graph, scales: Scales) -> Self {
+    fn new(graph: &'g Graph, scales: Scales, evidence: &'g HashMap<ValueId, Evidence>, settings: &'g Settings) -> Self {
         let mut out = Graph::new(&graph.name);
         out.meta.clone_from(&graph.meta);
         out.remarks.clone_from(&graph.remarks);
@@ -187,7 +287,7 @@ impl<'g> Emitter<'g> {
             };
             renamed.insert(id, new);
         }
-        Emitter { graph, scales, out, renamed }
+        Emitter { graph, scales, evidence, settings, out, renamed }
     }
 
     fn operand(&self, id: ValueId, node: &Node) -> Result<ValueId, QuantizeError> {
@@ -247,7 +347,14 @@ impl<'g> Emitter<'g> {
         // A single clamp is what saturation does: the layer takes the clamped scale itself.
         let result = if residual.is_none() && table.is_none() { last.output } else { node.output };
         let (input_quant, output_quant) = (self.quant(node.inputs[0])?, self.quant(result)?);
-        let built = layer::quantise_layer(self.graph, node, input_quant, output_quant)?;
+        let built = layer::quantise_layer(
+            self.graph,
+            node,
+            input_quant,
+            output_quant,
+            self.evidence.get(&node.output),
+            self.settings,
+        )?;
         if let Some(message) = built.remark {
             self.out.remarks.push(Remark { pass: "quantize".to_owned(), node: node.origin.clone(), message });
         }

@@ -23,6 +23,19 @@ impl Calibration {
     /// # Errors
     /// The name of an input that is neither the noise input nor an index.
     pub fn from_noise(graph: &Graph, n: usize) -> Result<Self, String> {
+        let samples = Self::noise(graph, n, Self::STREAM)?;
+        Ok(Calibration { samples, source: format!("deployed noise, stream {}", Self::STREAM) })
+    }
+
+    /// `n` samples of the deployed noise source that neither calibration nor scores use.
+    ///
+    /// # Errors
+    /// As [`Calibration::from_noise`].
+    pub fn held_out(graph: &Graph, n: usize) -> Result<Vec<Vec<Tensor>>, String> {
+        Self::noise(graph, n, Self::HELD_OUT_STREAM)
+    }
+
+    fn noise(graph: &Graph, n: usize, stream: u32) -> Result<Vec<Vec<Tensor>>, String> {
         let noise = graph.meta("noise");
         let sample = |seed: usize| {
             graph
@@ -34,20 +47,20 @@ impl Calibration {
                         Def::Input(InputKind::Index { count }) => {
                             Ok(Tensor::i64(&value.ty.dims, vec![(seed % count) as i64; value.ty.elements()]))
                         }
-                        _ if noise == Some(value.name.as_str()) => {
-                            Ok(noise_tensor(&value.ty, seed as u64, Self::STREAM))
-                        }
+                        _ if noise == Some(value.name.as_str()) => Ok(noise_tensor(&value.ty, seed as u64, stream)),
                         _ => Err(value.name.clone()),
                     }
                 })
                 .collect()
         };
-        let samples: Result<Vec<Vec<Tensor>>, String> = (0..n).map(sample).collect();
-        Ok(Calibration { samples: samples?, source: format!("deployed noise, stream {}", Self::STREAM) })
+        (0..n).map(sample).collect()
     }
 
     /// The noise stream of calibration; samples are drawn from stream 0, so that scores are on held-out noise.
     pub const STREAM: u32 = 1;
+
+    /// The noise stream of errors that are reported, and that choices are made by.
+    pub const HELD_OUT_STREAM: u32 = 2;
 
     pub(super) fn describe(&self) -> String {
         format!("{} samples, {}", self.samples.len(), self.source)

@@ -1,1 +1,0 @@
-"""Recipe of the policies `reach` and `reach-small`: see README.md."""
