@@ -39,7 +39,11 @@ pub fn reproduce(flowlet: &Path, name: &str) -> Result<(), String> {
     Err(format!("{} is not what quantising gives now: {}", committed.display(), fresh.display()))
 }
 
-fn json_of(command: &mut Command) -> Result<Value, String> {
+/// The JSON object that a command prints.
+///
+/// # Errors
+/// When it fails or prints something else.
+pub fn json_of(command: &mut Command) -> Result<Value, String> {
     let output =
         command.stderr(std::process::Stdio::inherit()).output().map_err(|why| format!("{command:?}: {why}"))?;
     if !output.status.success() {

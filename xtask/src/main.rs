@@ -5,6 +5,7 @@
 //! - [`mod@test`]: every tier of tests, and a table of what ran and what did not.
 //! - [`boards`]: builds a firmware image and runs it.
 //! - [`peers`]: other runtimes beside flowlet, in one interleaved run.
+//! - [`quality`]: what int8 costs, beside other toolchains' int8.
 //! - [`setup`]: what all of that needs from the system, and how to get it.
 
 mod aarch64;
@@ -18,6 +19,7 @@ mod demo_report;
 mod figures;
 mod host;
 mod peers;
+mod quality;
 mod rows;
 mod selftest;
 mod setup;
@@ -34,6 +36,8 @@ usage: cargo xtask <command>
   board [NAME] [--bin BIN]  build one board's firmware, run it and report on it
   bench-mcu [--install]     count instructions of layers and models on emulated microcontrollers
   peers [--install] [NET]   time flowlet and other runtimes side by side on this host
+  quality [--install] [MODEL] [--samples N] [--json]
+                            score our int8 and other toolchains' on the same noise
   setup [--install]         list what the above need from the system
 --install gets what is missing (apt-get, rustup); without it nothing on the system is changed.";
 
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         ["bench-mcu"] if !all => bench_mcu::command(install),
         ["setup"] if !all => setup::command(install),
         ["peers", rest @ ..] if !all => peers::command(install, rest),
+        ["quality", rest @ ..] if !all => quality::command(install, rest),
         ["board", rest @ ..] if !all => boards::command(install, rest),
         [] => {
             println!("{USAGE}");

@@ -114,6 +114,35 @@ pub fn command(install: bool, words: &[&str]) -> ExitCode {
     }
 }
 
+/// The interpreter that has the pinned peers.
+pub fn python() -> PathBuf {
+    Place::new().python()
+}
+
+/// Brings the Python environment with the pinned peers if `install`, else says what is missing.
+///
+/// # Errors
+/// When it is not there, or cannot be made.
+pub fn environment_ready(install: bool) -> Result<(), String> {
+    let place = Place::new();
+    if place.python().exists() {
+        return Ok(());
+    }
+    let requirements = requirements();
+    if !install {
+        return Err(format!(
+            "the peers are not in {}: a Python environment with {}\nrun the same command with --install. Nothing was changed.",
+            place.folder.display(),
+            requirements.display()
+        ));
+    }
+    environment(&place.folder.join("venv"), &["-r", &requirements.display().to_string()])
+}
+
+fn requirements() -> PathBuf {
+    cargo::root().join("benches/peers/requirements.txt")
+}
+
 /// Where things of the comparison are.
 struct Place {
     folder: PathBuf,
@@ -146,7 +175,7 @@ impl Place {
     /// Brings what is missing if `install`, else says what would.
     fn ensure(&self, install: bool, networks: &[&Network]) -> Result<(), String> {
         let sources = cargo::root().join("benches/peers");
-        let requirements = sources.join("requirements.txt");
+        let requirements = requirements();
         let missing: Vec<&str> = networks.iter().filter(|n| !self.network(n).exists()).map(|n| n.name).collect();
         if !install && (!self.python().exists() || !missing.is_empty()) {
             let mut what = vec![format!("the peers are not all in {}", self.folder.display())];
@@ -159,9 +188,7 @@ impl Place {
             what.push("run the same command with --install. Nothing was changed.".to_owned());
             return Err(what.join("\n"));
         }
-        if !self.python().exists() {
-            environment(&self.folder.join("venv"), &["-r", &requirements.display().to_string()])?;
-        }
+        environment_ready(true)?;
         if !missing.is_empty() {
             let torch = self.folder.join("torch");
             if !torch.join("bin/python").exists() {
@@ -185,7 +212,14 @@ impl Place {
 
 fn environment(folder: &Path, packages: &[&str]) -> Result<(), String> {
     cargo::run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-    cargo::run(Command::new(folder.join("bin/pip")).args(["install", "-q"]).args(packages))
+    let installed = cargo::run(Command::new(folder.join("bin/pip")).args(["install", "-q"]).args(packages));
+    installed.map_err(|why| {
+        // Half an environment would be taken for a whole one.
+        let _ = std::fs::remove_dir_all(folder);
+        format!(
+            "{why}\nthe packages come from a Python package index: is one reachable from here (`pip download onnx`)?"
+        )
+    })
 }
 
 fn compare(place: &Place, networks: &[&Network]) -> Result<(), String> {
