@@ -92,6 +92,8 @@ MIT OR Apache-2.0, like the rest of this repository.
 MEASURE = """Frechet distance (FD, lower is better) to the 10,000 real test images in the network of `models/scoring`, and the
 share of samples that an independent classifier gives to the class asked for; labels in equal shares. Guidance
 raises the accuracy above that of real images because it avoids pictures between two classes."""
+DRAFT = """| `*.flq` | what `flowlet quantize` makes of it alone: one step from noise in int8, a draft |
+"""
 FILES = """| `*.flq`, `student.json` | the int8 graph that `flowlet quantize` makes of the network, and its scores |
 """
 CLASSES = "Classes 0 to 9: t-shirt, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle-boot."
@@ -228,7 +230,7 @@ def write_digits(subject: Subject, steps: int, result: dict, accuracy: float, re
 | `{name}.onnx` | the network: `noise` [1,1,8,8] (the state x_t), `t` [1], `label` [1] -> `velocity` [1,1,8,8] (opset 17, batch 1) |
 | `model.toml` | the flow convention, classes, pixel range, tolerance |
 | `golden/` | sixteen inputs at t = 0, 1/16, ... and the velocities that PyTorch computes for them |
-| {held} |
+{DRAFT if path.with_name(f"{name}.flq").exists() else ""}| {held} |
 
 ## Network
 
@@ -319,7 +321,7 @@ distilled from.
 | `{name}.onnx` | the network: `noise` [1,1,28,28] (the state x_t), `t` [1], `label` [1] -> `velocity` [1,1,28,28] (opset 17, batch 1) |
 | `model.toml` | the flow convention, classes, pixel range, tolerance |
 | `golden/` | sixteen inputs at t = 0, 1/16, ... and the velocities that PyTorch computes for them |
-
+{DRAFT if path.with_name(f"{name}.flq").exists() else ""}
 ## Network
 
 {network(subject)}
