@@ -6,7 +6,7 @@
  * Prints on stderr, at each end marker and when the emulator exits:
  *     icount region <k> <instructions>
  *     icount total <instructions>
- * Markers are not counted. An instruction that its IT block skips is counted: it is fetched,
+ * Markers are not counted. With the argument `markers=off`, for programs that are not Thumb, there are none. An instruction that its IT block skips is counted: it is fetched,
  * and so the figure does not depend on flags.
  *
  * QEMU's plugin header is in no package, so the few functions used are declared here. This is
@@ -53,6 +53,7 @@ enum { START_MARKER = 0x46db, END_MARKER = 0x46d2 };
 
 static uint64_t executed;      /* so far, markers left out */
 static uint64_t started_at;    /* `executed` at the last start marker */
+static int has_markers = 1;
 static int inside;             /* between a start marker and its end */
 static unsigned long regions;  /* finished */
 
@@ -109,7 +110,7 @@ static void at_translation(plugin_id id, struct qemu_plugin_tb *tb)
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
         /* Not the size: QEMU 7.2 adds what it peeks at behind the last instruction of a page. No first halfword of
          * a longer instruction looks like a marker. */
-        uint16_t word = first_halfword(insn);
+        uint16_t word = has_markers ? first_halfword(insn) : 0;
         if (word == START_MARKER)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, at_start, NO_REGISTERS, NULL);
         else if (word == END_MARKER)
@@ -128,7 +129,10 @@ static void at_exit(plugin_id id, void *user)
 __attribute__((visibility("default")))
 int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
 {
-    (void)info, (void)argc, (void)argv;
+    (void)info;
+    for (int i = 0; i < argc; i++)
+        if (strcmp(argv[i], "markers=off") == 0)
+            has_markers = 0;
     qemu_plugin_register_vcpu_tb_trans_cb(id, at_translation);
     qemu_plugin_register_atexit_cb(id, at_exit, NULL);
     return 0;

@@ -23,7 +23,7 @@ pub struct Drawn {
 }
 
 /// Memory for any committed model.
-const ARENA_BYTES: usize = 128 * 1024;
+pub const ARENA_BYTES: usize = 128 * 1024;
 
 /// Draws `seeds` pictures of each label with `models/<name>/<name>.flq`.
 ///

@@ -1,5 +1,6 @@
 //! The project's own commands. `cargo xtask` lists them.
 //!
+//! - [`bench_a64`]: executed instructions of single layers on AArch64, beside another runtime's figures.
 //! - [`bench_mcu`]: executed instructions of single layers, beside other kernels' figures.
 //! - [`demo`]: from the committed models to pictures, on this host and on an emulated board.
 //! - [`mod@test`]: every tier of tests, and a table of what ran and what did not.
@@ -10,6 +11,7 @@
 
 mod aarch64;
 mod arm_rust;
+mod bench_a64;
 mod bench_mcu;
 mod boards;
 mod cargo;
@@ -35,6 +37,7 @@ usage: cargo xtask <command>
   firmware [--all]          run the tests on emulated boards only; --all adds the slower boards
   board [NAME] [--bin BIN]  build one board's firmware, run it and report on it
   bench-mcu [--install]     count instructions of layers and models on emulated microcontrollers
+  bench-a64 [--install]     count instructions of layers on emulated AArch64 processors
   peers [--install] [NET]   time flowlet and other runtimes side by side on this host
   quality [--install] [MODEL] [--samples N] [--json]
                             score our int8 and other toolchains' on the same noise
@@ -51,6 +54,8 @@ fn main() -> ExitCode {
         ["test"] => test::command(install, all),
         ["firmware"] => test::firmware(install, all),
         ["bench-mcu"] if !all => bench_mcu::command(install),
+        ["bench-a64"] if !all => bench_a64::command(install),
+        [aarch64::program::NAME, rest @ ..] if !all => aarch64::program::command(rest),
         ["setup"] if !all => setup::command(install),
         ["peers", rest @ ..] if !all => peers::command(install, rest),
         ["quality", rest @ ..] if !all => quality::command(install, rest),

@@ -13,8 +13,11 @@ use crate::{aarch64, cargo, host, selftest};
 /// Names, in rows and separated by commas, what must run and not only not fail: what CI sets.
 const REQUIRE: &str = "REQUIRE_ISA";
 
-/// Boards that are emulated without `--all`.
+/// Boards on which everything runs without `--all`; on the others only the kernels and the model.
 const QUICK: [&str; 2] = ["mps2-an386", "mps3-an547"];
+
+/// The toolchain that has miri; no stable one does.
+const MIRI: &str = "nightly";
 
 /// Cores that nothing here emulates; the runtime must still build for them.
 const ALSO_BUILT: [&str; 2] = ["thumbv6m-none-eabi", "riscv32imac-unknown-none-elf"];
@@ -46,7 +49,7 @@ pub fn command(install: bool, all: bool) -> ExitCode {
     for target in ALSO_BUILT {
         rows.run(&format!("builds for {target}"), || runtime_builds(target));
     }
-    aarch64::conformance(&mut rows, install);
+    aarch64::rows(&mut rows, install);
     let executed = firmware_rows(&mut rows, &missing, all);
     if all {
         let words = ["test", "--release", "--workspace", "--", "--ignored"];
@@ -54,6 +57,11 @@ pub fn command(install: bool, all: bool) -> ExitCode {
     } else {
         rows.run("long host tests", || Outcome::NotRun("only with --all".to_owned()));
     }
+    rows.run("miri: scalar kernels", || match (all, has_miri()) {
+        (false, _) => Outcome::NotRun("only with --all".to_owned()),
+        (true, false) => Outcome::NotRun(format!("not there: `cargo +{MIRI} miri`")),
+        (true, true) => miri(&mut tally).into(),
+    });
     require(&mut rows, &executed);
     rows.print();
     executed.print();
@@ -78,19 +86,20 @@ fn firmware_rows(rows: &mut Rows, missing: &[Need], all: bool) -> Executed {
     let mut executed = Executed::default();
     for board in BOARDS {
         let core = board.core.to_lowercase();
-        let mut row = |name: &str, work: &mut dyn FnMut() -> Outcome| {
-            rows.run(&format!("{core}: {name}"), || match all || QUICK.contains(&board.name) {
+        let chosen = all || QUICK.contains(&board.name);
+        let mut row = |name: &str, chosen: bool, work: &mut dyn FnMut() -> Outcome| {
+            rows.run(&format!("{core}: {name}"), || match chosen {
                 true => work(),
                 false => Outcome::NotRun("only with --all".to_owned()),
             });
         };
-        row("firmware clippy", &mut || if has("clippy") { boards::lint(board) } else { no_component("clippy") });
-        row("the measuring itself", &mut || on_board(missing, || selftest::check(board)));
-        row("conformance", &mut || on_board(missing, || executed.on_board(board)));
-        row(FASHION_TINY.bin, &mut || on_board(missing, || run_firmware(FASHION_TINY.on(board))));
-        if board.name == FASHION.board {
-            row(FASHION.bin, &mut || on_board(missing, || run_firmware(FASHION)));
-        }
+        row("firmware clippy", chosen, &mut || {
+            if has("clippy") { boards::lint(board) } else { no_component("clippy") }
+        });
+        row("the measuring itself", chosen, &mut || on_board(missing, || selftest::check(board)));
+        row("conformance", true, &mut || on_board(missing, || executed.on_board(board)));
+        row(FASHION_TINY.bin, chosen, &mut || on_board(missing, || run_firmware(FASHION_TINY.on(board))));
+        row(FASHION.bin, true, &mut || on_board(missing, || run_firmware(FASHION.on(board))));
     }
     executed
 }
@@ -117,6 +126,24 @@ fn runtime_builds(target: &str) -> Outcome {
     cargo::run(&mut cargo::call(&["build", "--release", "--package", "flowlet", "--target", target]))
         .map(|()| String::new())
         .into()
+}
+
+/// Whether the toolchain that has miri is there.
+fn has_miri() -> bool {
+    miri_call(&["--version"]).output().is_ok_and(|answer| answer.status.success())
+}
+
+/// Runs the suite on the portable kernels in an interpreter that sees every access outside its bounds.
+fn miri(tally: &mut Tally) -> Result<String, String> {
+    count(tally, &mut miri_call(&["test", "--package", "flowlet-conformance", "--test", "host"]))
+}
+
+/// A call of `cargo miri`. The toolchain is chosen by rustup's variable, since the cargo that started us may be no proxy.
+fn miri_call(words: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.arg("miri").args(words).current_dir(cargo::root());
+    command.env("RUSTUP_TOOLCHAIN", MIRI).env_remove("RUSTC").env_remove("RUSTDOC").env_remove("CARGO");
+    command
 }
 
 /// Whether the toolchain has this component of cargo.
@@ -155,10 +182,15 @@ fn packages() -> Result<String, String> {
     cargo::run(&mut command).map(|()| String::new())
 }
 
-/// Runs the test harness and adds up what its closing lines say.
+/// Runs the test harness.
 fn host_tests(tally: &mut Tally, words: &[&str]) -> Result<String, String> {
+    count(tally, &mut cargo_test(words))
+}
+
+/// Runs a test harness and adds up what its closing lines say.
+fn count(tally: &mut Tally, tests: &mut Command) -> Result<String, String> {
     let mut here = Tally::default();
-    let result = cargo::run_reading(&mut cargo_test(words), |line| {
+    let result = cargo::run_reading(tests, |line| {
         if let Some(one) = closing_line(line) {
             here.passed += one.passed;
             here.failed += one.failed;

@@ -27,9 +27,9 @@ impl Layer {
         self.groups == 1 && panels.padded_filter(self.kernel, self.inputs) <= HOST_PRODUCTS
     }
 
-    /// Kernel places.
-    fn places(&self) -> usize {
-        usize::from(self.kernel[0]) * usize::from(self.kernel[1])
+    /// Whether a host's depthwise kernel can hold it, which lists its kernel places.
+    fn suits_lists(&self) -> bool {
+        self.is_depthwise() && usize::from(self.kernel[0]) * usize::from(self.kernel[1]) <= HOST_PLACES
     }
 
     fn is_depthwise(&self) -> bool {
@@ -49,11 +49,11 @@ pub(super) fn choose(isa: Isa, layer: &Layer) -> Packing {
         Isa::ArmDsp if layer.pixels > 3 => Packing::DspPairs,
         Isa::ArmDsp if layer.outputs.is_multiple_of(5) && !layer.outputs.is_multiple_of(4) => DSP_ROWS_OF_5,
         Isa::ArmDsp => DSP_ROWS_OF_4,
-        Isa::Avx2 | Isa::Avx512Vnni if layer.is_depthwise() && layer.places() <= HOST_PLACES => AVX2_DEPTHWISE,
+        Isa::Avx2 | Isa::Avx512Vnni if layer.suits_lists() => AVX2_DEPTHWISE,
         Isa::Avx2 | Isa::Avx512Vnni if layer.outputs <= AVX2_FEW && layer.suits(AVX2_ROWS) => AVX2_ROWS,
         Isa::Avx2 if layer.suits(AVX2_PANELS) => AVX2_PANELS,
         Isa::Avx512Vnni if layer.suits(AVX512_PANELS) => AVX512_PANELS,
-        Isa::Neon | Isa::NeonDot | Isa::NeonI8mm if layer.is_depthwise() => NEON_DEPTHWISE,
+        Isa::Neon | Isa::NeonDot | Isa::NeonI8mm if layer.suits_lists() => NEON_DEPTHWISE,
         Isa::Neon if layer.suits(NEON_PANELS) => NEON_PANELS,
         Isa::NeonDot if layer.suits(NEON_DOT_PANELS) => NEON_DOT_PANELS,
         Isa::NeonI8mm if layer.suits(NEON_I8MM_PANELS) => NEON_I8MM_PANELS,

@@ -135,6 +135,37 @@ impl Geometry {
         self.upsample_shift == 0 && self.dilation[1] == 1 && input.pitch == input.channels
     }
 
+    /// As [`Self::gather`], for a pixel of the interior.
+    ///
+    /// # Safety
+    /// As [`Self::gather`], with the window inside the input.
+    #[inline(always)]
+    pub unsafe fn gather_inside(&self, arena: *const i8, input: &Slot, at: [usize; 2], into: *mut i8) {
+        let channels = input.channels as usize;
+        let [rows, columns] = self.kernel.map(|n| n as usize);
+        if rows * columns == 0 {
+            return;
+        }
+        // SAFETY: the places are inside the input; row `ky` of the window is `columns * channels` bytes of `into`.
+        unsafe {
+            let source = arena.add(input.offset as usize);
+            if self.rows_are_contiguous(input) {
+                let first = source.add(self.first_place(input, at));
+                let down = self.dilation[0] as usize * input.width as usize * input.pitch as usize;
+                for ky in 0..rows {
+                    let line = columns * channels;
+                    into.add(ky * line).copy_from_nonoverlapping(first.add(ky * down), line);
+                }
+                return;
+            }
+            let window = self.window(input, at);
+            for (ky, kx) in (0..rows).flat_map(|ky| (0..columns).map(move |kx| (ky, kx))) {
+                let place = source.add(self.place(input, &window, [ky as i32, kx as i32]));
+                into.add((ky * columns + kx) * channels).copy_from_nonoverlapping(place, channels);
+            }
+        }
+    }
+
     /// Copies the window of the output pixel at `y`, `x` to `into`: `kernel rows * kernel columns * channels` bytes in
     /// the order of the weights, padding as `zero_point`.
     ///

@@ -23,6 +23,8 @@ pub mod geometry;
 ))]
 mod layer;
 pub mod pack;
+#[cfg(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod places;
 pub mod reference;
 pub mod scalar;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
@@ -215,8 +217,8 @@ pub const NEON_PANELS: Packing = Packing::Panels(Panels { isa: Isa::Neon, nr: 8,
 pub const NEON_DOT_PANELS: Packing = Packing::Panels(Panels { isa: Isa::NeonDot, nr: 8, kr: 4, run: Run::Filter });
 /// AArch64 with SMMLA.
 pub const NEON_I8MM_PANELS: Packing = Packing::Panels(Panels { isa: Isa::NeonI8mm, nr: 8, kr: 8, run: Run::Filter });
-/// AArch64, depthwise: blocks of eight channels.
-pub const NEON_DEPTHWISE: Packing = Packing::Depthwise { isa: Isa::Neon, nr: 8 };
+/// AArch64, depthwise: blocks of 16 channels.
+pub const NEON_DEPTHWISE: Packing = Packing::Depthwise { isa: Isa::Neon, nr: 16 };
 /// Cortex-M DSP, few pixels: panels of four output channels.
 pub const DSP_ROWS_OF_4: Packing = Packing::Panels(Panels { isa: Isa::ArmDsp, nr: 4, kr: 4, run: Run::Filter });
 /// Cortex-M DSP, few pixels: panels of five, where five divides the output channels and four does not.

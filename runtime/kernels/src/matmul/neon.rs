@@ -31,7 +31,7 @@ pub(super) unsafe fn run(arena: *mut i8, step: &MatMul) {
             scalar::run(arena, step);
         } else if is_available(Isa::NeonDot) {
             run_packed::<{ dot::KR }>(arena, step, |rows, stride, panel, k| {
-                dot::accumulate(rows, stride, panel, k.div_ceil(dot::KR))
+                dot::accumulate(rows, stride, panel, k.div_ceil(dot::KR), [vdupq_n_s32(0); 2])
             });
         } else {
             run_packed::<1>(arena, step, |rows, stride, panel, k| widened(rows, stride, panel, k));

@@ -12,15 +12,34 @@ const MOST: usize = 1024;
 /// Pixels whose squares fit a u32.
 const PIXELS: usize = 1 << 16;
 
-/// Sixteen values, and what the table makes of them.
+/// Sixteen values.
 pub(super) type Block = [i8; BLOCK];
+/// Slopes and intercepts of sixteen channels.
+pub(super) type Line = [[i32; BLOCK]; 2];
 
-/// Runs the step; `look` is its table.
+/// What an instruction set does in its own way.
+pub(super) trait Vector {
+    /// What the step's table makes of sixteen values.
+    fn look(&self, values: Block) -> Block;
+
+    /// The line of channels whose gains and offsets these are.
+    #[inline(always)]
+    fn line(&self, statistics: &Statistics, gains: &[i32; BLOCK], gain_shift: u8, offsets: &[i32; BLOCK]) -> Line {
+        let slopes = gains.map(|gain| statistics.slope(gain, gain_shift));
+        let mut intercepts = *offsets;
+        for (intercept, &slope) in intercepts.iter_mut().zip(&slopes) {
+            *intercept = statistics.intercept(slope, *intercept);
+        }
+        [slopes, intercepts]
+    }
+}
+
+/// Runs the step.
 ///
 /// # Safety
 /// As [`super::scalar::run`].
 #[inline(always)]
-pub(super) unsafe fn run(arena: *mut i8, step: &Norm<'_>, look: impl Fn(Block) -> Block) {
+pub(super) unsafe fn run(arena: *mut i8, step: &Norm<'_>, vector: &impl Vector) {
     let channels = step.input.channels as usize;
     let pixels = step.input.pixels();
     // SAFETY: pixel and channel ranges are inside the tensor.
@@ -28,14 +47,14 @@ pub(super) unsafe fn run(arena: *mut i8, step: &Norm<'_>, look: impl Fn(Block) -
         match step.kind {
             NormKind::Layer | NormKind::Rms => {
                 for pixel in 0..pixels {
-                    normalise(arena, step, &look, [pixel, pixel + 1], [0, channels]);
+                    normalise(arena, step, vector, [pixel, pixel + 1], [0, channels]);
                 }
             }
-            NormKind::Group { groups } if channels <= MOST => run_groups(arena, step, &look, groups as usize),
+            NormKind::Group { groups } if channels <= MOST => run_groups(arena, step, vector, groups as usize),
             NormKind::Group { groups } => {
                 let size = channels / groups as usize;
                 for group in 0..groups as usize {
-                    normalise(arena, step, &look, [0, pixels], [group * size, (group + 1) * size]);
+                    normalise(arena, step, vector, [0, pixels], [group * size, (group + 1) * size]);
                 }
             }
         }
@@ -45,13 +64,7 @@ pub(super) unsafe fn run(arena: *mut i8, step: &Norm<'_>, look: impl Fn(Block) -
 /// # Safety
 /// As [`run`], with both ranges inside the tensor and not empty.
 #[inline(always)]
-unsafe fn normalise(
-    arena: *mut i8,
-    step: &Norm<'_>,
-    look: &impl Fn(Block) -> Block,
-    pixels: [usize; 2],
-    channels: [usize; 2],
-) {
+unsafe fn normalise(arena: *mut i8, step: &Norm<'_>, vector: &impl Vector, pixels: [usize; 2], channels: [usize; 2]) {
     let (in_pitch, out_pitch) = (step.input.pitch as usize, step.output.pitch as usize);
     let width = channels[1] - channels[0];
     // SAFETY: `fits` puts both spans inside the arena and makes the constants a word for each channel; every value is
@@ -76,15 +89,12 @@ unsafe fn normalise(
         let mut first = channels[0];
         while first < channels[1] {
             let count = (channels[1] - first).min(BLOCK);
-            let (mut slopes, mut intercepts) = ([0i32; BLOCK], [0i32; BLOCK]);
-            for (i, (slope, intercept)) in slopes.iter_mut().zip(&mut intercepts).enumerate().take(count) {
-                *slope = statistics.slope(i32_at(step.gain.as_ptr(), first + i), step.gain_shift);
-                *intercept = statistics.intercept(*slope, i32_at(step.offset.as_ptr(), first + i));
-            }
+            let (gains, offsets) = (words(step.gain, first, count), words(step.offset, first, count));
+            let [slopes, intercepts] = vector.line(&statistics, &gains, step.gain_shift, &offsets);
             for pixel in pixels[0]..pixels[1] {
                 let from = input.add(pixel * in_pitch + first);
                 let to = output.add(pixel * out_pitch + first);
-                store(to, count, look(apply(load(from, count), &slopes, &intercepts)));
+                store(to, count, vector.look(apply(load(from, count), &slopes, &intercepts)));
             }
             first += count;
         }
@@ -96,7 +106,7 @@ unsafe fn normalise(
 /// # Safety
 /// As [`run`].
 #[inline(always)]
-unsafe fn run_groups(arena: *mut i8, step: &Norm<'_>, look: &impl Fn(Block) -> Block, groups: usize) {
+unsafe fn run_groups(arena: *mut i8, step: &Norm<'_>, vector: &impl Vector, groups: usize) {
     let (channels, pixels) = (step.input.channels as usize, step.input.pixels());
     let (in_pitch, out_pitch) = (step.input.pitch as usize, step.output.pitch as usize);
     let (mut sums, mut squares) = ([0i32; MOST], [0u64; MOST]);
@@ -142,10 +152,24 @@ unsafe fn run_groups(arena: *mut i8, step: &Norm<'_>, look: &impl Fn(Block) -> B
                 let values = load(input.add(pixel * in_pitch + first), count);
                 let constants = |of: &[i32; MOST]| of.as_ptr().add(first).cast::<[i32; BLOCK]>().read();
                 let values = apply(values, &constants(&slopes), &constants(&intercepts));
-                store(output.add(pixel * out_pitch + first), count, look(values));
+                store(output.add(pixel * out_pitch + first), count, vector.look(values));
             }
         }
     }
+}
+
+/// `count` words of a constant from word `first` on; the others are zero.
+///
+/// # Safety
+/// The constant must have them.
+#[inline(always)]
+unsafe fn words(constant: &[u8], first: usize, count: usize) -> [i32; BLOCK] {
+    let mut words = [0; BLOCK];
+    for (i, word) in words.iter_mut().enumerate().take(count) {
+        // SAFETY: the caller's bound.
+        *word = unsafe { i32_at(constant.as_ptr(), first + i) };
+    }
+    words
 }
 
 /// The normalised values before the table.

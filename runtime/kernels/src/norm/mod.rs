@@ -90,8 +90,14 @@ impl Statistics {
         // |product| < 2^61, since a mantissa has 30 bits. So beyond either end of the range of shifts nothing changes:
         // 62 or more gives 0, and less than 1 saturates unless the gain is zero.
         let product = gain as i64 * self.mantissa as i32 as i64;
-        let down = clamp_i32(gain_shift as i32 + 30 - self.exponent - POINT as i32, 1, 62) as u32;
+        let down = self.slope_shift(gain_shift);
         clamp(product.wrapping_add(1i64.wrapping_shl(down - 1)).wrapping_shr(down), MAX_SLOPE) as i32
+    }
+
+    /// By how much the product of a gain and the mantissa is shifted right, from 1 to 62.
+    #[inline(always)]
+    const fn slope_shift(&self, gain_shift: u8) -> u32 {
+        clamp_i32(gain_shift as i32 + 30 - self.exponent - POINT as i32, 1, 62) as u32
     }
 
     /// `B_c`.

@@ -43,7 +43,7 @@ pub struct Conv<'a> {
 pub const ARM_DSP_PIXELS: usize = 4;
 /// Longest window of the hosts' kernels, in products: what they gather on the stack.
 pub const HOST_PRODUCTS: usize = 32 * 1024;
-/// Most kernel places of a depthwise layer of [`Isa::Avx2`], whose kernel lists them on the stack.
+/// Most kernel places of a depthwise layer for a host's kernel, which lists them on the stack.
 pub const HOST_PLACES: usize = 64;
 /// Pixels that the MVE kernel computes together.
 pub const ARM_MVE_PIXELS: usize = 3;
@@ -252,7 +252,7 @@ pub const fn scratch_bytes(packing: Packing, kernel: [u8; 2], channels: usize) -
 #[inline(always)]
 const fn windows_fit(packing: Packing, kernel: [u8; 2], inputs: usize) -> bool {
     match packing.isa() {
-        Isa::Avx2 if packing.is_depthwise() => kernel[0] as usize * kernel[1] as usize <= HOST_PLACES,
+        Isa::Avx2 | Isa::Neon if packing.is_depthwise() => kernel[0] as usize * kernel[1] as usize <= HOST_PLACES,
         Isa::Neon | Isa::NeonDot | Isa::NeonI8mm | Isa::Avx2 | Isa::Avx512Vnni => {
             packing.padded_filter(kernel, inputs) <= HOST_PRODUCTS
         }

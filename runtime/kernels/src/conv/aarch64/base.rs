@@ -30,11 +30,10 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, 
                 let windows = windows.add(first * stride);
                 let low = tile(windows, stride, weights, groups);
                 let high = tile(windows, stride, weights.add(CHANNELS * KR), groups);
-                for (i, (low, high)) in low.into_iter().zip(high).enumerate() {
-                    if let Some(&pixel) = pixels.get(first + i) {
-                        constants.finish(arena, layer, [low, high], pixel, panel * NR);
-                    }
-                }
+                let acc = [0, 1, 2, 3]
+                    .map(|p: usize| [vaddq_s32(low[p], constants.bias[0]), vaddq_s32(high[p], constants.bias[1])]);
+                let last = pixels.len().min(first + PIXELS);
+                constants.finish_tile(arena, layer, acc, &pixels[first..last], panel * NR);
             }
         }
     }

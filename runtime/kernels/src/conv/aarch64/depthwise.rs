@@ -1,9 +1,14 @@
-//! Depthwise: eight channels of a pixel at a time.
+//! Depthwise: sixteen channels of a pixel at a time, kernel places in pairs, whose products fit 16 bits.
 
 use core::arch::aarch64::*;
 
 use super::epilogue::{Constants, NR, tables};
 use crate::conv::layer::Layer;
+use crate::conv::places::{Padding, Places};
+use crate::elements::LANES;
+
+/// Pixels in registers.
+const MR: usize = 2;
 
 /// Runs a layer packed as [`crate::conv::NEON_DEPTHWISE`].
 ///
@@ -12,55 +17,82 @@ use crate::conv::layer::Layer;
 pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>) {
     let geometry = &layer.geometry;
     let channels = layer.output.channels as usize;
-    let [rows, columns] = geometry.kernel;
-    let taps = (rows * columns) as usize;
+    let taps = (geometry.kernel[0] * geometry.kernel[1]) as usize;
     let [height, width] = geometry.pixels;
-    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
-        let window = geometry.window(layer.input, [y, x]);
-        let pixel = geometry.pixel([y, x]);
-        for first in (0..channels).step_by(NR) {
-            let count = (channels - first).min(NR);
-            // SAFETY: each block of channels has `taps` vectors of weights; places inside the window are inside the
-            // input, and whole vectors are loaded only where eight channels exist.
+    let padding: Padding = [layer.zero_point; size_of::<Padding>()];
+    let mut places = Places::<MR>::of(layer, &padding);
+    for (y, x) in (0..height).flat_map(|y| (0..width).step_by(MR).map(move |x| (y, x))) {
+        let pixels: [usize; MR] = core::array::from_fn(|m| geometry.pixel([y, x + m]));
+        let pixels = &pixels[..(width - x).min(MR)];
+        let are_runs = places.find([y, x], pixels.len(), arena);
+        for o in (0..channels).step_by(LANES) {
+            let mut from = if are_runs { o } else { 0 };
+            // SAFETY: each block of channels has `taps` vectors of weights, and a word of each constant for each channel;
+            // the places have channels up to the last, and only of the last block there may be fewer than a vector.
             unsafe {
-                let constants = Constants::load(layer, first);
-                let mut acc = [vdupq_n_s32(0); 2];
-                let mut weights = layer.weights.add(first * taps).cast::<i8>();
-                for ky in 0..rows {
-                    for kx in 0..columns {
-                        let value = if window.contains([ky, kx]) {
-                            let place = geometry.place(layer.input, &window, [ky, kx]);
-                            load(arena.add(layer.input.offset as usize + place + first), count)
-                        } else {
-                            vdup_n_s8(layer.zero_point)
-                        };
-                        let products = vmull_s8(value, vld1_s8(weights));
-                        acc[0] = vaddw_s16(acc[0], vget_low_s16(products));
-                        acc[1] = vaddw_high_s16(acc[1], products);
-                        weights = weights.add(NR);
-                    }
+                if channels - o < LANES {
+                    places.copy(taps, from, channels - o);
+                    from = 0;
                 }
-                constants.finish(arena, layer, acc, pixel, first);
+                let (low, high) = (Constants::load(layer, o), Constants::load(layer, o + NR));
+                let bias = [low.bias[0], low.bias[1], high.bias[0], high.bias[1]];
+                let acc = accumulate(&places.at[..taps], from, layer.weights.add(o * taps).cast(), bias);
+                low.finish_tile(arena, layer, acc.map(|[a, b, _, _]| [a, b]), pixels, o);
+                if o + NR < channels {
+                    high.finish_tile(arena, layer, acc.map(|[_, _, c, d]| [c, d]), pixels, o + NR);
+                }
+            }
+            if !are_runs {
+                places.advance(taps);
             }
         }
-        // SAFETY: the pixel is inside the output.
-        unsafe { tables(arena, layer, &[pixel]) };
+        // SAFETY: the pixels are inside the output.
+        unsafe { tables(arena, layer, pixels) };
     }
 }
 
-/// Eight channels, of which `count` exist.
+/// The bias and the sums of products of kernel places.
 ///
 /// # Safety
-/// `from` must be readable for `count` bytes, at most eight.
+/// Sixteen channels from the `o`-th on must be readable at every place, and `weights` for a vector of each.
 #[inline(always)]
-unsafe fn load(from: *const i8, count: usize) -> int8x8_t {
+unsafe fn accumulate(
+    places: &[[*const i8; MR]],
+    o: usize,
+    weights: *const i8,
+    bias: [int32x4_t; 4],
+) -> [[int32x4_t; 4]; MR] {
+    let add = |acc: &mut [int32x4_t; 4], low: int16x8_t, high: int16x8_t| {
+        // SAFETY: NEON is part of AArch64.
+        unsafe {
+            acc[0] = vaddw_s16(acc[0], vget_low_s16(low));
+            acc[1] = vaddw_high_s16(acc[1], low);
+            acc[2] = vaddw_s16(acc[2], vget_low_s16(high));
+            acc[3] = vaddw_high_s16(acc[3], high);
+        }
+    };
+    let mut acc = [bias; MR];
+    let pairs = places.chunks_exact(2);
+    let last = pairs.remainder();
+    let mut weights = weights;
     // SAFETY: the caller's bound.
     unsafe {
-        if count == NR {
-            return vld1_s8(from);
+        for pair in pairs {
+            let (w0, w1) = (vld1q_s8(weights), vld1q_s8(weights.add(LANES)));
+            for (m, acc) in acc.iter_mut().enumerate() {
+                let [x0, x1] = [0, 1].map(|i: usize| vld1q_s8(pair[i][m].wrapping_add(o)));
+                let low = vmlal_s8(vmull_s8(vget_low_s8(x0), vget_low_s8(w0)), vget_low_s8(x1), vget_low_s8(w1));
+                add(acc, low, vmlal_high_s8(vmull_high_s8(x0, w0), x1, w1));
+            }
+            weights = weights.add(2 * LANES);
         }
-        let mut bytes = [0i8; NR];
-        bytes.as_mut_ptr().copy_from_nonoverlapping(from, count);
-        vld1_s8(bytes.as_ptr())
+        if let [places] = last {
+            let w = vld1q_s8(weights);
+            for (acc, place) in acc.iter_mut().zip(places) {
+                let x = vld1q_s8(place.wrapping_add(o));
+                add(acc, vmull_s8(vget_low_s8(x), vget_low_s8(w)), vmull_high_s8(x, w));
+            }
+        }
     }
+    acc
 }

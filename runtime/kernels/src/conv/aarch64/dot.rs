@@ -41,66 +41,78 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, 
         unsafe {
             let weights = layer.weights.add(panel * groups * NR * KR).cast::<i8>();
             let constants = Constants::load(layer, panel * NR);
-            let acc = accumulate(windows, stride, weights, groups);
-            for (acc, &pixel) in acc.into_iter().zip(pixels) {
-                constants.finish(arena, layer, acc, pixel, panel * NR);
+            // A whole tile computes pixels that are not there too.
+            if pixels.len() > MR / 2 {
+                let acc = accumulate::<MR>(windows, stride, weights, groups, constants.bias);
+                constants.finish_tile(arena, layer, acc, pixels, panel * NR);
+            } else if pixels.len() > 1 {
+                let acc = accumulate::<{ MR / 2 }>(windows, stride, weights, groups, constants.bias);
+                constants.finish_tile(arena, layer, acc, pixels, panel * NR);
+            } else {
+                let acc = accumulate::<1>(windows, stride, weights, groups, constants.bias);
+                constants.finish_tile(arena, layer, acc, pixels, panel * NR);
             }
         }
     }
 }
 
-/// Sums of products of eight windows and eight channels.
+/// The bias and the sums of products of `M` windows and eight channels.
 ///
 /// # Safety
-/// `windows` must be readable for eight windows of `groups * KR` bytes padded to whole vectors, `stride` bytes apart, and
+/// `windows` must be readable for `M` windows of `groups * KR` bytes padded to whole vectors, `stride` bytes apart, and
 /// `weights` for `groups` groups of `NR * KR` bytes; the processor must have SDOT.
 #[inline(always)]
-pub(crate) unsafe fn accumulate(
+pub(crate) unsafe fn accumulate<const M: usize>(
     windows: *const i8,
     stride: usize,
     weights: *const i8,
     groups: usize,
-) -> [[int32x4_t; 2]; MR] {
+    bias: [int32x4_t; 2],
+) -> [[int32x4_t; 2]; M] {
     // SAFETY: the caller's bound.
     unsafe {
-        let mut acc = [[vdupq_n_s32(0); 2]; MR];
+        let mut acc = [bias; M];
         let mut group = 0;
         while group + 4 <= groups {
             let at = weights.add(group * NR * KR);
-            let mut x = [vdupq_n_s8(0); MR];
+            let mut x = [vdupq_n_s8(0); M];
             for (p, x) in x.iter_mut().enumerate() {
                 *x = vld1q_s8(windows.add(p * stride + group * KR));
             }
-            step::<0>(&mut acc, at, &x);
-            step::<1>(&mut acc, at.add(NR * KR), &x);
-            step::<2>(&mut acc, at.add(2 * NR * KR), &x);
-            step::<3>(&mut acc, at.add(3 * NR * KR), &x);
+            step::<0, M>(&mut acc, at, &x);
+            step::<1, M>(&mut acc, at.add(NR * KR), &x);
+            step::<2, M>(&mut acc, at.add(2 * NR * KR), &x);
+            step::<3, M>(&mut acc, at.add(3 * NR * KR), &x);
             group += 4;
         }
         if group < groups {
             let at = weights.add(group * NR * KR);
-            let mut x = [vdupq_n_s8(0); MR];
+            let mut x = [vdupq_n_s8(0); M];
             for (p, x) in x.iter_mut().enumerate() {
                 *x = vld1q_s8(windows.add(p * stride + group * KR));
             }
-            step::<0>(&mut acc, at, &x);
+            step::<0, M>(&mut acc, at, &x);
             if group + 1 < groups {
-                step::<1>(&mut acc, at.add(NR * KR), &x);
+                step::<1, M>(&mut acc, at.add(NR * KR), &x);
             }
             if group + 2 < groups {
-                step::<2>(&mut acc, at.add(2 * NR * KR), &x);
+                step::<2, M>(&mut acc, at.add(2 * NR * KR), &x);
             }
         }
         acc
     }
 }
 
-/// Four products of eight channels and eight pixels.
+/// Four products of eight channels and `M` pixels.
 ///
 /// # Safety
 /// `weights` must be readable for `NR * KR` bytes.
 #[inline(always)]
-unsafe fn step<const LANE: usize>(acc: &mut [[int32x4_t; 2]; MR], weights: *const i8, x: &[int8x16_t; MR]) {
+unsafe fn step<const LANE: usize, const M: usize>(
+    acc: &mut [[int32x4_t; 2]; M],
+    weights: *const i8,
+    x: &[int8x16_t; M],
+) {
     // SAFETY: the caller's bound.
     let (low, high) = unsafe { (vld1q_s8(weights), vld1q_s8(weights.add(16))) };
     for (acc, &x) in acc.iter_mut().zip(x) {

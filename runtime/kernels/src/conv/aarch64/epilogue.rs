@@ -10,7 +10,8 @@ pub(super) const NR: usize = 8;
 
 /// What the epilogue of eight channels needs, loaded once.
 pub(super) struct Constants {
-    bias: [int32x4_t; 2],
+    /// What accumulators begin with.
+    pub(super) bias: [int32x4_t; 2],
     /// Halves of the multipliers: SQRDMULH doubles.
     multipliers: [int32x4_t; 2],
     left_shift: int32x4_t,
@@ -37,19 +38,60 @@ impl Constants {
         }
     }
 
+    /// Requantises accumulators, the bias included, and stores eight channels from `o` on of up to `M` pixels; those past the last are dropped. The table
+    /// comes later.
+    ///
     /// # Safety
-    /// As [`super::run`], with the pixel inside the output and `o` a channel of it.
+    /// As [`super::run`], with the pixels inside the output and `o` a channel of it.
+    #[inline(always)]
+    pub(super) unsafe fn finish_tile<const M: usize>(
+        &self,
+        arena: *mut i8,
+        layer: &Layer<'_>,
+        acc: [[int32x4_t; 2]; M],
+        pixels: &[usize],
+        o: usize,
+    ) {
+        let output = layer.output;
+        let is_whole = output.channels as usize - o >= NR && layer.epilogue.residual.is_none();
+        // SAFETY: the same condition; whole vectors are stored only where all their channels exist.
+        unsafe {
+            if let (true, Ok(pixels)) = (is_whole, <&[usize; M]>::try_from(pixels)) {
+                let (to, pitch) = (arena.add(output.offset as usize + o), output.pitch as usize);
+                for (acc, &pixel) in acc.into_iter().zip(pixels) {
+                    vst1_s8(to.add(pixel * pitch), self.requantise(acc));
+                }
+            } else {
+                for (acc, &pixel) in acc.into_iter().zip(pixels) {
+                    self.finish(arena, layer, acc, pixel, o);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn requantise(&self, acc: [int32x4_t; 2]) -> int8x8_t {
+        // SAFETY: NEON is part of AArch64.
+        unsafe {
+            let half = |i: usize| {
+                let x = vshlq_s32(acc[i], self.left_shift);
+                vqmovn_s32(vaddq_s32(vqrdmulhq_s32(x, self.multipliers[i]), self.zero_point))
+            };
+            vqmovn_s16(vcombine_s16(half(0), half(1)))
+        }
+    }
+
+    /// One pixel of [`Self::finish_tile`].
+    ///
+    /// # Safety
+    /// As [`Self::finish_tile`].
     #[inline(always)]
     pub(super) unsafe fn finish(&self, arena: *mut i8, layer: &Layer<'_>, acc: [int32x4_t; 2], pixel: usize, o: usize) {
         let width = (layer.output.channels as usize - o).min(NR);
+        let mut q = self.requantise(acc);
         // SAFETY: the output's and the residual's spans hold `width` channels from `o` on; whole vectors are loaded
         // and stored only where all their channels exist.
         unsafe {
-            let half = |i: usize| {
-                let x = vshlq_s32(vaddq_s32(acc[i], self.bias[i]), self.left_shift);
-                vqmovn_s32(vaddq_s32(vqrdmulhq_s32(x, self.multipliers[i]), self.zero_point))
-            };
-            let mut q = vqmovn_s16(vcombine_s16(half(0), half(1)));
             if let Some(residual) = &layer.epilogue.residual {
                 let (slot, params) = (&residual.slot, &residual.params);
                 let from = arena.add(slot.offset as usize + pixel * slot.pitch as usize + o).cast_const();

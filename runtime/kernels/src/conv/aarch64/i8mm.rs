@@ -53,6 +53,8 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, 
                     }
                 }
             }
+            let [low, high] = constants.bias;
+            let mut sums = [[low, high]; MR];
             for (pair, acc) in acc.into_iter().enumerate() {
                 // Each register has two channels of the first pixel, then of the second.
                 let wide = acc.map(|a| vreinterpretq_s64_s32(a));
@@ -61,11 +63,11 @@ pub(super) unsafe fn run(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, 
                     vreinterpretq_s32_s64(if second { vzip2q_s64(a, b) } else { vzip1q_s64(a, b) })
                 };
                 for (i, second) in [false, true].into_iter().enumerate() {
-                    if let Some(&pixel) = pixels.get(2 * pair + i) {
-                        constants.finish(arena, layer, [join(0, second), join(2, second)], pixel, panel * NR);
-                    }
+                    let sums = &mut sums[2 * pair + i];
+                    *sums = [vaddq_s32(sums[0], join(0, second)), vaddq_s32(sums[1], join(2, second))];
                 }
             }
+            constants.finish_tile(arena, layer, sums, pixels, panel * NR);
         }
     }
 }

@@ -82,17 +82,38 @@ unsafe fn run_buffered<const N: usize>(arena: *mut i8, layer: &Layer<'_>, stride
     let [rows, columns] = layer.geometry.pixels;
     let total = rows * columns;
     let window = layer.products();
+    let interior = layer.geometry.interior(layer.input);
     let (mut y, mut x, mut first) = (0, 0, 0);
     let mut pixels = [0; MR];
+    let own = own_pixels(layer);
     while first < total {
         let count = (total - first).min(MR);
+        if let (Some(own), MR) = (own, count) {
+            for (p, pixel) in pixels.iter_mut().enumerate() {
+                *pixel = first + p;
+            }
+            // SAFETY: the windows of these pixels are the input's, which are whole vectors.
+            unsafe {
+                let pitch = layer.input.pitch as usize;
+                compute(arena, layer, arena.wrapping_add(own + first * pitch), pitch, &pixels);
+            }
+            first += MR;
+            (y, x) = (first / columns, first % columns);
+            continue;
+        }
         // SAFETY: the windows of a tile fit the buffer, and every pixel is one of the geometry.
         unsafe {
             for (p, pixel) in pixels.iter_mut().enumerate().take(count) {
                 *pixel = layer.geometry.pixel([y, x]);
                 let into = buffer.add(p * stride);
-                layer.geometry.gather(arena, layer.input, layer.zero_point, [y, x], into);
-                into.add(window).write_bytes(0, stride - window);
+                if interior.contains([y, x]) {
+                    layer.geometry.gather_inside(arena, layer.input, [y, x], into);
+                } else {
+                    layer.geometry.gather(arena, layer.input, layer.zero_point, [y, x], into);
+                }
+                if window < stride {
+                    into.add(window).write_bytes(0, stride - window);
+                }
                 x += 1;
                 if x == columns {
                     (y, x) = (y + 1, 0);
@@ -102,15 +123,38 @@ unsafe fn run_buffered<const N: usize>(arena: *mut i8, layer: &Layer<'_>, stride
             for p in count..MR {
                 buffer.add(p * stride).write_bytes(0, stride);
             }
-            match layer.packing.isa() {
-                Isa::NeonI8mm => i8mm::run(arena, layer, buffer, stride, &pixels[..count]),
-                Isa::NeonDot => dot::run(arena, layer, buffer, stride, &pixels[..count]),
-                Isa::Neon | Isa::Scalar | Isa::ArmDsp | Isa::ArmMve | Isa::Avx2 | Isa::Avx512Vnni => {
-                    base::run(arena, layer, buffer, stride, &pixels[..count])
-                }
-            }
-            tables(arena, layer, &pixels[..count]);
+            compute(arena, layer, buffer, stride, &pixels[..count]);
         }
         first += count;
+    }
+}
+
+/// The place of the first window, where every output pixel reads the input pixel at its own place and no more, and no
+/// window ends inside a vector.
+fn own_pixels(layer: &Layer<'_>) -> Option<usize> {
+    let (geometry, input) = (&layer.geometry, layer.input);
+    let alone = geometry.kernel == [1, 1] && geometry.stride == [1, 1] && geometry.step == [input.width as usize, 1];
+    let in_place = geometry.origin == [0, 0] && geometry.upsample_shift == 0 && geometry.first == 0;
+    let alike = geometry.pixels == [input.height as usize, input.width as usize];
+    (alone && in_place && alike && (input.channels as usize).is_multiple_of(VECTOR)).then_some(input.offset as usize)
+}
+
+/// All channels of a tile.
+///
+/// # Safety
+/// As [`run`], with the windows of the pixels at `windows`, `stride` bytes apart and padded with zeros to whole vectors,
+/// and whatever there is in the place of those that are not there.
+#[inline(always)]
+unsafe fn compute(arena: *mut i8, layer: &Layer<'_>, windows: *const i8, stride: usize, pixels: &[usize]) {
+    // SAFETY: the same condition.
+    unsafe {
+        match layer.packing.isa() {
+            Isa::NeonI8mm => i8mm::run(arena, layer, windows, stride, pixels),
+            Isa::NeonDot => dot::run(arena, layer, windows, stride, pixels),
+            Isa::Neon | Isa::Scalar | Isa::ArmDsp | Isa::ArmMve | Isa::Avx2 | Isa::Avx512Vnni => {
+                base::run(arena, layer, windows, stride, pixels)
+            }
+        }
+        tables(arena, layer, pixels);
     }
 }

@@ -116,7 +116,7 @@ impl<'s> Gather<'s> {
         unsafe {
             let source = arena.add(input.offset as usize);
             match self.contiguous {
-                Some(down) if self.interior.contains(at) => {
+                Some(down) if end > 0 && self.interior.contains(at) => {
                     let from = source.add(geometry.first_place(input, at));
                     for ky in 0..rows {
                         convert(from.add(ky * down), into.add(ky * self.line), self.line);
