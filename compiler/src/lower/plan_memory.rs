@@ -4,6 +4,8 @@
 //! of a concatenation may be written where the concatenation will lie, and tensors that never live together may share
 //! bytes. The first two are choices: writing over an operand ties two lifetimes together, and placing an operand of a
 //! concatenation reserves the whole of it as soon as the first operand is written, where a copy at the end would not.
+//! They work together: an operand that is overwritten by a tensor inside a concatenation lies there too, and what is
+//! copied is copied as soon as the concatenation has a place, so that its own bytes are free.
 //! The choices are improved one at a time, from both extremes, for the smallest arena and then for the fewest copied
 //! bytes.
 
@@ -108,6 +110,8 @@ struct Problem<'d> {
     rigid: Vec<bool>,
     /// Tensors that concatenations write.
     joined: Vec<bool>,
+    /// For each tensor, the operation that writes it (0 for an input) and the last that reads it.
+    used: Vec<(usize, usize)>,
 }
 
 /// Lifetimes and blocks under some choices.
@@ -140,7 +144,12 @@ impl<'d> Problem<'d> {
         let joins = draft.ops.iter().enumerate().filter(|(_, op)| matches!(op.work, Work::Join(_)));
         let parts = joins.flat_map(|(i, op)| (0..op.reads.len()).map(move |k| (i, k))).collect();
         let candidates = draft.ops.iter().map(|op| candidates(draft, op)).collect();
-        Problem { draft, parts, candidates, rigid, joined }
+        let mut used = vec![(0, 0); draft.tensors.len()];
+        for (i, op) in draft.ops.iter().enumerate() {
+            used[op.write].0 = i;
+            op.reads.iter().for_each(|view| used[view.tensor].1 = i);
+        }
+        Problem { draft, parts, candidates, rigid, joined, used }
     }
 
     fn options(&self) -> impl Iterator<Item = usize> {
@@ -161,38 +170,43 @@ impl<'d> Problem<'d> {
 
     fn arrange(&self, choices: &Choices) -> Arrangement {
         let Draft { tensors, ops, .. } = self.draft;
-        let (mut steps, mut parents) = (Vec::new(), vec![None; tensors.len()]);
+        let mut parents = vec![None; tensors.len()];
         let mut copied_bytes = 0;
         let mut part_number = 0;
+        let mut copies: Vec<(usize, usize)> = Vec::new();
         for (i, op) in ops.iter().enumerate() {
-            match op.work {
-                Work::Kernel(_) => steps.push(Placed::Op(i)),
-                Work::Join(along) => {
-                    let mut first = 0;
-                    for (part, view) in op.reads.iter().enumerate() {
-                        if choices.0[part_number] == 1 && self.may_place(view, along, &parents) {
-                            parents[view.tensor] = Some((op.write, first));
-                        } else {
-                            copied_bytes += view.shape.elements();
-                            steps.push(Placed::Copy { op: i, part });
-                        }
-                        first += along.extent(view.shape);
-                        part_number += 1;
-                    }
+            let Work::Join(along) = op.work else { continue };
+            let mut first = 0;
+            for (part, view) in op.reads.iter().enumerate() {
+                if choices.0[part_number] == 1 && self.may_place(view, along, &parents) {
+                    parents[view.tensor] = Some((op.write, first));
+                } else {
+                    copied_bytes += view.shape.elements();
+                    copies.push((i, part));
                 }
+                first += along.extent(view.shape);
+                part_number += 1;
+            }
+        }
+        // What is overwritten by a part of a concatenation lies where that part does. Backwards, so that chains follow.
+        for i in (0..ops.len()).rev() {
+            if let Some(from) = self.overwritten(choices, i)
+                && let Some(place) = parents[ops[i].write]
+                && self.may_lie_inside(from, &parents)
+                && self.used[from].1 == i
+            {
+                parents[from] = Some(place);
             }
         }
         let roots: Vec<(usize, usize)> = (0..tensors.len()).map(|t| root(&parents, t)).collect();
+        let steps = self.steps(&roots, &copies);
         let (first, last) = self.lifetimes(&steps, &roots);
         let mut over = vec![None; tensors.len()];
         let mut block: Vec<usize> = (0..tensors.len()).collect();
         for (at, step) in steps.iter().enumerate() {
             let Placed::Op(i) = *step else { continue };
-            let Some(&operand) = choices.0[self.parts.len() + i].checked_sub(1).and_then(|k| self.candidates[i].get(k))
-            else {
-                continue;
-            };
-            let (from, to) = (ops[i].reads[operand].tensor, ops[i].write);
+            let Some(from) = self.overwritten(choices, i) else { continue };
+            let to = ops[i].write;
             if parents[from].is_none() && parents[to].is_none() && last[from] == at && from != to {
                 over[to] = Some(from);
                 block[to] = block[from];
@@ -211,6 +225,35 @@ impl<'d> Problem<'d> {
         }
         let block = block.iter().map(|&owner| number[owner]).collect();
         Arrangement { steps, roots, first, last, over, block, blocks, copied_bytes }
+    }
+
+    /// The tensor that operation `i` may write over under these choices.
+    fn overwritten(&self, choices: &Choices, i: usize) -> Option<usize> {
+        let operand = choices.0[self.parts.len() + i].checked_sub(1).and_then(|k| self.candidates[i].get(k))?;
+        Some(self.draft.ops[i].reads[*operand].tensor)
+    }
+
+    /// The order of kernels, and of copies as early as their source and their place exist.
+    fn steps(&self, roots: &[(usize, usize)], copies: &[(usize, usize)]) -> Vec<Placed> {
+        let ops = &self.draft.ops;
+        let mut begun = vec![usize::MAX; roots.len()];
+        for (i, op) in ops.iter().enumerate().filter(|(_, op)| matches!(op.work, Work::Kernel(_))) {
+            let owner = roots[op.write].0;
+            begun[owner] = begun[owner].min(i);
+        }
+        let mut after: Vec<Vec<Placed>> = vec![Vec::new(); ops.len()];
+        for &(op, part) in copies {
+            let source = ops[op].reads[part].tensor;
+            let ready = begun[roots[ops[op].write].0].max(self.used[source].0);
+            after[ready.min(op)].push(Placed::Copy { op, part });
+        }
+        let kernel = |i: usize| matches!(ops[i].work, Work::Kernel(_)).then_some(Placed::Op(i));
+        after.into_iter().enumerate().flat_map(|(i, copies)| kernel(i).into_iter().chain(copies)).collect()
+    }
+
+    fn may_lie_inside(&self, tensor: usize, parents: &[Option<(usize, usize)>]) -> bool {
+        let t = &self.draft.tensors[tensor];
+        !t.port && !self.rigid[tensor] && !self.joined[tensor] && parents[tensor].is_none()
     }
 
     fn may_place(&self, view: &View, along: Along, parents: &[Option<(usize, usize)>]) -> bool {

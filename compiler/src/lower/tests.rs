@@ -114,6 +114,23 @@ fn a_residual_is_added_in_place_of_its_operand() {
 }
 
 #[test]
+fn what_a_part_of_a_concatenation_overwrites_lies_in_it_too() {
+    let lowered = equal(&graph(
+        r#"
+  %a = qmap %x, @table : s8[1,4,6,6] q(0.5,0) from "a"
+  %s = qconv %a, @w3, @m8, @b8l, %label {pad=[1,1,1,1], left_shift=1, zero_point=0, indexed=1} : s8[1,8,6,6] q(0.5,0) from "s"
+  %c = qconv %a, @w3, @m8, @b8l, %label {pad=[1,1,1,1], left_shift=1, zero_point=0, indexed=1} : s8[1,8,6,6] q(0.5,0) from "c"
+  %d = qadd %s, %c {params=[400,300,-900,9]} : s8[1,8,6,6] q(0.5,0) from "d"
+  %cat = concat %a, %d {axis=1} : s8[1,12,6,6] q(0.5,0) from "cat"
+  %y = qmap %cat, @table : s8[1,12,6,6] q(0.5,0) from "y"
+"#,
+    ));
+    assert_eq!(lowered.steps.len(), 5, "no copy");
+    assert_eq!(lowered.arena_bytes, (4 + 8 + 8) * 36);
+    assert_eq!(lowered.arena_bytes, lowered.memory.lower_bound_bytes);
+}
+
+#[test]
 fn operands_of_a_concatenation_are_written_into_it() {
     let lowered = equal(&graph(
         r#"
