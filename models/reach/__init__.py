@@ -1,0 +1,1 @@
+"""Recipe of the policies `reach` and `reach-small`: see README.md."""
