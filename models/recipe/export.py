@@ -152,7 +152,7 @@ TAIL = """
 [inputs.label]
 count = {count}
 classes = [{classes}]
-
+{scoring}
 [golden]
 noise = "golden/noise.npy"
 time = "golden/t.npy"
@@ -164,6 +164,15 @@ label = "golden/label.npy"
 MANY = """# Trained for many steps: what this value makes of it, one step from noise, is a draft.
 """
 
+# The networks that `flowlet score` finds by itself do not know these data. `digits-b` draws other pictures.
+DIGITS = ("digits", "digits-unet", "digits-a")
+DIGITS_SCORING = """
+[scoring]
+features = "../scoring/digits-features.onnx"
+reference = "../scoring/digits-reference.npz"
+accuracy = "../scoring/digits-accuracy.onnx"
+"""
+
 
 def model_toml(
     name: str, path: Path, output: str = "velocity", classes: Sequence[str] = data.CLASSES, many: bool = False
@@ -172,7 +181,12 @@ def model_toml(
     names = ", ".join(f'"{c}"' for c in classes)
     middle = FLOW if output == "velocity" else WHOLE
     text = (HEAD + middle + TAIL).format(
-        name=name, output=output, classes=names, count=len(classes), steps=MANY if many else ""
+        name=name,
+        output=output,
+        classes=names,
+        count=len(classes),
+        steps=MANY if many else "",
+        scoring=DIGITS_SCORING if name in DIGITS else "",
     )
     path.write_text(text)
 

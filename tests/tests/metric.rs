@@ -12,7 +12,7 @@ use flowlet_compiler::lower::lower;
 use flowlet_compiler::passes::{Flow, Options};
 use flowlet_compiler::target::Target;
 use flowlet_onnx::{ImportOptions, import};
-use flowlet_score::{Engine, Pictures, Reference, Scorer, Scores, all_threads, scored_pictures};
+use flowlet_score::{Engine, Pictures, Reference, Scorer, Scores, all_threads, generate, label_count, scored_draws};
 use flowlet_tests::faults;
 use std::path::{Path, PathBuf};
 
@@ -40,13 +40,14 @@ fn float(name: &str) -> Graph {
 }
 
 fn drawn(graph: &Graph) -> Pictures {
+    let draws = scored_draws(label_count(graph), SAMPLES, 0);
     if !flq::is_quantized(graph) {
-        return scored_pictures(&Engine::interpreter(graph), SAMPLES, 0, all_threads(), &|_| {}).unwrap();
+        return generate(&Engine::interpreter(graph), &draws, all_threads(), &|_| {}).unwrap();
     }
     let lowered = lower(graph, [0; 32], &Target::native()).unwrap();
     let plan = lowered.plan();
     let engine = Engine::plan(graph, plan.borrow().check().unwrap());
-    scored_pictures(&engine, SAMPLES, 0, all_threads(), &|_| {}).unwrap()
+    generate(&engine, &draws, all_threads(), &|_| {}).unwrap()
 }
 
 /// Frechet distance and accuracy against those of f32.

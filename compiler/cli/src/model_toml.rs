@@ -18,6 +18,11 @@
 //! count = 10
 //! classes = ["t-shirt", "..."]
 //!
+//! [scoring]                 # of `flowlet score`; without it, the folder `scoring` beside the model's
+//! features = "../scoring/digits-features.onnx"
+//! reference = "../scoring/digits-reference.npz"
+//! accuracy = "../scoring/digits-accuracy.onnx"
+//!
 //! [set]                     # further inputs that become constants
 //! guidance = 1.5
 //! ```
@@ -44,6 +49,20 @@ pub struct ModelToml {
     /// Inputs that become constants.
     #[serde(default)]
     pub set: BTreeMap<String, f32>,
+    /// What its samples are scored with.
+    pub scoring: Option<ScoringToml>,
+}
+
+/// The networks that score a model's samples; files relative to this one.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ScoringToml {
+    /// The feature network.
+    pub features: String,
+    /// What real data look like in it, as `.npz`.
+    pub reference: String,
+    /// A classifier.
+    pub accuracy: Option<String>,
 }
 
 /// The flow convention.

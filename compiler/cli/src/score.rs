@@ -14,7 +14,7 @@ use crate::progress::Bar;
 use crate::report::Report;
 use anyhow::{anyhow, bail};
 use flowlet::Digester;
-use flowlet_score::{Pictures, Reference, Scorer, Scores, all_threads, scored_pictures};
+use flowlet_score::{Pictures, Reference, Scorer, Scores, all_threads, generate, label_count, scored_draws};
 use serde_json::Map;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -28,8 +28,8 @@ use std::path::PathBuf;
   flowlet score --samples pictures.npy --scoring models/scoring            pictures of any other program
   flowlet score --samples real.npy --features net.onnx --write-reference stats.npz
   flowlet score my.onnx --features net.onnx --reference stats.npz          in your own feature network
-Picture i has seed i and label i modulo the number of labels; the next draw goes on with the next seeds. The distance,
-precision and recall depend on the number of pictures: compare only scores of the same number.")]
+Picture i has seed i and label i modulo the number of labels that the classifier knows; the next draw goes on with the
+next seeds. The distance, precision and recall depend on the number of pictures: compare only scores of the same number.")]
 pub struct Args {
     /// The model; not needed when --samples names a file.
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "1")]
     pub draws: NonZeroUsize,
     /// Folder with features and accuracy (.flq or .onnx), reference_mu.npy, reference_sigma.npy
-    /// [default: 'scoring' beside the model's folder]
+    /// [default: what [scoring] in model.toml names, or 'scoring' beside the model's folder]
     #[arg(long, value_name = "DIR", help_heading = "Networks")]
     pub scoring: Option<PathBuf>,
     /// Feature network: one picture in, one vector out; goes with --reference
@@ -83,6 +83,8 @@ struct Row {
 /// What was scored.
 struct Scored {
     rows: Vec<Row>,
+    /// Name of the feature network: distances in two do not compare.
+    features: String,
     /// SHA-256 over the s8 pictures of all draws, if they come from integer arithmetic: those of every board.
     digest: Option<String>,
 }
@@ -135,7 +137,8 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
                 bail!("--against holds another number of pictures than --samples");
             }
             let scores = judge(networks.scorer()?, &pictures, reference.as_ref(), threads)?;
-            Scored { rows: vec![Row { name: "pictures".to_owned(), draws: vec![scores] }], digest: None }
+            let rows = vec![Row { name: "pictures".to_owned(), draws: vec![scores] }];
+            Scored { rows, features: networks.features.name.clone(), digest: None }
         }
         (SampleSource::File(_), Some(_)) => bail!("give a model, or --samples FILE.npy, not both"),
         (SampleSource::Count(_), None) => {
@@ -153,16 +156,17 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
             let networks = Networks::load(args)?;
             if let Some(out) = &args.write_reference {
                 let prepared = model.prepare(args.precision, None)?;
-                let pictures = draw(&prepared, samples.get(), 0, threads)?;
+                let pictures = draw(&prepared, &networks, samples.get(), 0, threads)?;
                 return write_reference(report, &networks, &pictures, threads, out);
             }
             let draws = if args.draws.get() > 1 { format!("{} draws of ", args.draws) } else { String::new() };
             report.line(format!("{}: {draws}{samples} pictures", model.graph.name));
-            score_model(args, &model, samples.get(), networks.scorer()?, threads)?
+            score_model(args, &model, samples.get(), &networks, threads)?
         }
     };
     report.set("scores", scored.rows.iter().map(|row| (row.name.clone(), table::fields(row))).collect::<Map<_, _>>());
     report.table(&table::table(&scored.rows));
+    report.set("features", scored.features);
     report.set("bit_exact", scored.digest.is_some());
     report.set("digest", scored.digest.clone());
     if let Some(digest) = scored.digest {
@@ -177,9 +181,10 @@ fn score_model(
     args: &Args,
     model: &Model,
     samples: usize,
-    scorer: &Scorer,
+    networks: &Networks,
     threads: NonZeroUsize,
 ) -> anyhow::Result<Scored> {
+    let scorer = networks.scorer()?;
     let wanted = |precision| args.precision.is_none_or(|only| only == precision);
     let against = args.against.as_ref().map(|path| Model::load(&ModelArgs::of(path))).transpose()?;
     let float = against.as_ref().or((model.precision() == Precision::F32).then_some(model));
@@ -195,26 +200,33 @@ fn score_model(
         None => rows.push(Row { name: precision.name().to_owned(), draws: vec![scores] }),
     };
     for number in 0..args.draws.get() {
-        let reference = float.as_ref().map(|float| draw(float, samples, number, threads)).transpose()?;
+        let reference = float.as_ref().map(|float| draw(float, networks, samples, number, threads)).transpose()?;
         if let Some(pictures) = reference.as_ref().filter(|_| wanted(Precision::F32)) {
             keep(Precision::F32, judge(scorer, pictures, None, threads)?);
         }
         if let Some(int8) = &int8 {
-            let pictures = draw(int8, samples, number, threads)?;
+            let pictures = draw(int8, networks, samples, number, threads)?;
             exact &= !pictures.raw().is_empty();
             digester.add_bytes(pictures.raw());
             keep(Precision::Int8, judge(scorer, &pictures, reference.as_ref(), threads)?);
         }
     }
-    Ok(Scored { rows, digest: exact.then(|| digester.finish().to_string()) })
+    Ok(Scored { rows, features: networks.features.name.clone(), digest: exact.then(|| digester.finish().to_string()) })
 }
 
-fn draw(prepared: &Prepared<'_>, samples: usize, number: usize, threads: NonZeroUsize) -> anyhow::Result<Pictures> {
+fn draw(
+    prepared: &Prepared<'_>,
+    networks: &Networks,
+    samples: usize,
+    number: usize,
+    threads: NonZeroUsize,
+) -> anyhow::Result<Pictures> {
     let bar = Bar::new(&format!("drawing in {}", prepared.graph.meta("precision").unwrap_or("f32")), samples);
     let progress = |done: usize| bar.at(done);
-    with_engine(&prepared.graph, prepared.hash, |engine| {
-        Ok(scored_pictures(engine, samples, number, threads, &progress)?)
-    })
+    // A model may take a label that no classifier knows: none.
+    let labels = label_count(&prepared.graph).min(networks.labels().unwrap_or(usize::MAX));
+    let draws = scored_draws(labels, samples, number);
+    with_engine(&prepared.graph, prepared.hash, |engine| Ok(generate(engine, &draws, threads, &progress)?))
 }
 
 fn judge(

@@ -230,6 +230,18 @@ fn score_of_a_model_against_itself() {
     assert!(of_draws["interval"]["fd"].as_f64().unwrap() > 0.0 && alone["interval"].is_null(), "{of_draws}");
     let text = flowlet(&f, "score {}/q.flq --scoring {} --samples 24 --draws 3").ok().stdout;
     assert!(text.contains("3 draws of 24 pictures") && text.contains(" +- ") && text.contains("bit for bit"), "{text}");
+
+    // A model.toml beside the model names its own networks.
+    flowlet(&f, "score {}/q.flq --scoring {} --samples 24 --write-reference {}/own.npz").ok();
+    let named = "[scoring]\nfeatures = \"features.flq\"\nreference = \"own.npz\"\n";
+    std::fs::write(f.join("model.toml"), named).unwrap();
+    let own = flowlet(&f, "score {}/q.flq --samples 24 --json").ok().json();
+    assert!(own["scores"]["int8"]["fd"].as_f64().unwrap().abs() < 1e-9 && own["features"] == "features", "{own}");
+    assert!(own["scores"]["int8"]["accuracy"].is_null() && own["scores"]["int8"]["precision"] == 1.0, "{own}");
+    std::fs::write(f.join("model.toml"), named.replace("own.npz", "none.npz")).unwrap();
+    flowlet(&f, "score {}/q.flq --samples 24").refused(&["none.npz"]);
+    std::fs::remove_file(f.join("model.toml")).unwrap();
+
     std::fs::remove_file(f.join("features.flq")).unwrap();
     flowlet(&f, call).refused(&["features.flq", "features.onnx"]);
 }

@@ -29,7 +29,7 @@ pub use interval::{Interval, interval};
 pub use manifold::{NEIGHBOUR, PrecisionRecall, precision_recall};
 pub use parallel::{all_threads, map_samples};
 pub use reference::Reference;
-pub use scorer::{Scorer, Scores, feature_count, features, scored_draws, scored_pictures};
+pub use scorer::{Scorer, Scores, feature_count, features, scored_draws};
 
 /// Told how many samples are done; called from any thread.
 pub type Progress<'a> = &'a (dyn Fn(usize) + Sync);

@@ -3,7 +3,7 @@
 use crate::engine::{Engine, Feed};
 use crate::fidelity::{Fidelity, fidelity};
 use crate::frechet::{Gaussian, frechet};
-use crate::generate::{Pictures, generate, label_count};
+use crate::generate::Pictures;
 use crate::manifold::{NEIGHBOUR, PrecisionRecall, precision_recall};
 use crate::{Progress, Reference, ScoreError, map_samples};
 use flowlet_compiler::ir::Graph;
@@ -149,23 +149,8 @@ fn share_right(
 
 /// The seeds and labels that scores are taken over: picture `i` of draw `d` has seed `d * samples + i`, and label `i`
 /// modulo the number of labels.
-pub fn scored_draws(graph: &Graph, samples: usize, draw: usize) -> Vec<(u64, usize)> {
-    let labels = label_count(graph);
-    (0..samples).map(|i| ((draw * samples + i) as u64, i % labels)).collect()
-}
-
-/// The pictures that the scores of a draw are taken over.
-///
-/// # Errors
-/// As [`generate`].
-pub fn scored_pictures(
-    engine: &Engine<'_>,
-    samples: usize,
-    draw: usize,
-    threads: NonZeroUsize,
-    progress: Progress<'_>,
-) -> Result<Pictures, ScoreError> {
-    generate(engine, &scored_draws(engine.graph(), samples, draw), threads, progress)
+pub fn scored_draws(labels: usize, samples: usize, draw: usize) -> Vec<(u64, usize)> {
+    (0..samples).map(|i| ((draw * samples + i) as u64, i % labels.max(1))).collect()
 }
 
 fn look_at(

@@ -5,7 +5,7 @@ use crate::progress::Bar;
 use crate::score::{Args, Networks};
 use flowlet_compiler::flq;
 use flowlet_compiler::ir::Graph;
-use flowlet_score::{Scorer, all_threads, scored_pictures};
+use flowlet_score::{Scorer, all_threads, generate, label_count, scored_draws};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -39,8 +39,10 @@ impl Distance {
     /// When it draws no pictures.
     pub(super) fn ratio(&self, graph: &Graph) -> anyhow::Result<f64> {
         let bar = Bar::new("drawing", PICTURES.get());
+        let labels = label_count(graph).min(self.scorer.labels().unwrap_or(usize::MAX));
+        let draws = scored_draws(labels, PICTURES.get(), DRAW);
         let pictures = with_engine(graph, flq::hash(&flq::write(graph)), |engine| {
-            Ok(scored_pictures(engine, PICTURES.get(), DRAW, all_threads(), &|done| bar.at(done))?)
+            Ok(generate(engine, &draws, all_threads(), &|done| bar.at(done))?)
         })?;
         Ok(self.scorer.score(&pictures, None, all_threads(), &|_| {})?.fd / self.float)
     }

@@ -2,6 +2,7 @@
 
 use super::{Args, scoring_folder};
 use crate::model::Model;
+use crate::model_toml::ModelToml;
 use crate::options::ModelArgs;
 use anyhow::{Context, anyhow, bail};
 use flowlet_compiler::ir::Graph;
@@ -25,6 +26,10 @@ impl Networks {
     pub fn load(args: &Args) -> anyhow::Result<Self> {
         let writing = args.write_reference.is_some();
         let mut networks = match (&args.features, &args.reference) {
+            (None, None) if args.scoring.is_none() && !writing => match named_by_model(args)? {
+                Some(networks) => networks,
+                None => Self::of_folder(args)?,
+            },
             (Some(_), None) if !writing => bail!(
                 "--features needs --reference FILE.npz, what real data look like in that network; write it with \
                  --write-reference"
@@ -43,22 +48,29 @@ impl Networks {
             (None, None) if writing => {
                 Networks { features: in_folder(&scoring_folder(args)?, "features")?, scorer: None }
             }
-            (None, None) => {
-                let folder = scoring_folder(args)?;
-                let features = in_folder(&folder, "features")?;
-                let scorer = Scorer::new(features.clone(), Reference::from_folder(&folder)?)?;
-                let scorer = match args.accuracy {
-                    Some(_) => scorer,
-                    None => scorer.with_accuracy(in_folder(&folder, "accuracy")?)?,
-                };
-                Networks { features, scorer: Some(scorer) }
-            }
+            (None, None) => Self::of_folder(args)?,
         };
         if let Some(path) = &args.accuracy {
             let classifier = network(path)?;
             networks.scorer = networks.scorer.map(|scorer| scorer.with_accuracy(classifier)).transpose()?;
         }
         Ok(networks)
+    }
+
+    fn of_folder(args: &Args) -> anyhow::Result<Self> {
+        let folder = scoring_folder(args)?;
+        let features = in_folder(&folder, "features")?;
+        let scorer = Scorer::new(features.clone(), Reference::from_folder(&folder)?)?;
+        let scorer = match args.accuracy {
+            Some(_) => scorer,
+            None => scorer.with_accuracy(in_folder(&folder, "accuracy")?)?,
+        };
+        Ok(Networks { features, scorer: Some(scorer) })
+    }
+
+    /// Labels that the classifier tells apart, if there is one.
+    pub fn labels(&self) -> Option<usize> {
+        self.scorer.as_ref().and_then(Scorer::labels)
     }
 
     /// The scorer.
@@ -81,6 +93,20 @@ impl Networks {
     pub fn picture_dims(&self) -> &[usize] {
         self.features.inputs.first().map_or(&[], |&id| &self.features.ty(id).dims)
     }
+}
+
+/// The networks of the table `[scoring]` in the `model.toml` beside the model, if there is one.
+fn named_by_model(args: &Args) -> anyhow::Result<Option<Networks>> {
+    let Some(model) = &args.model.0 else { return Ok(None) };
+    let path = model.config.clone().unwrap_or_else(|| model.model.with_file_name("model.toml"));
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+    let Some(named) = ModelToml::parse(&text, &path)?.scoring else { return Ok(None) };
+    let features = network(&path.with_file_name(&named.features))?;
+    let mut scorer = Scorer::new(features.clone(), Reference::from_npz(&path.with_file_name(&named.reference))?)?;
+    if let Some(classifier) = named.accuracy.filter(|_| args.accuracy.is_none()) {
+        scorer = scorer.with_accuracy(network(&path.with_file_name(classifier))?)?;
+    }
+    Ok(Some(Networks { features, scorer: Some(scorer) }))
 }
 
 fn in_folder(folder: &Path, name: &str) -> anyhow::Result<Graph> {

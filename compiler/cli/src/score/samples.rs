@@ -91,7 +91,7 @@ pub fn read_pictures(path: &Path, labels: Option<&Path>, networks: &Networks) ->
             values[i]
         );
     }
-    let classes = networks.scorer.as_ref().and_then(flowlet_score::Scorer::labels).unwrap_or(1);
+    let classes = networks.labels().unwrap_or(1);
     let labels = match labels {
         Some(path) => read_labels(path, *count, classes)?,
         None => (0..*count).map(|i| i % classes).collect(),
