@@ -7,6 +7,7 @@
 //! - [`boards`]: builds a firmware image and runs it.
 //! - [`peers`]: other runtimes beside flowlet, in one interleaved run.
 //! - [`quality`]: what int8 costs, beside other toolchains' int8.
+//! - [`zoo`]: a page of every model with its scores and costs.
 //! - [`setup`]: what all of that needs from the system, and how to get it.
 
 mod aarch64;
@@ -27,6 +28,7 @@ mod selftest;
 mod setup;
 mod sheet;
 mod test;
+mod zoo;
 
 use std::process::ExitCode;
 
@@ -41,6 +43,7 @@ usage: cargo xtask <command>
   peers [--install] [NET]   time flowlet and other runtimes side by side on this host
   quality [--install] [MODEL] [--samples N] [--json]
                             score our int8 and other toolchains' on the same noise
+  zoo [--score]             write a page of all models; --score draws their scores again first
   setup [--install]         list what the above need from the system
 --install gets what is missing (apt-get, rustup); without it nothing on the system is changed.";
 
@@ -48,8 +51,14 @@ fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     let install = take_flag(&mut words, "--install");
     let all = take_flag(&mut words, "--all");
+    let score = take_flag(&mut words, "--score");
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["zoo"] if !all && !install => zoo::command(score),
+        _ if score => {
+            eprintln!("error: --score belongs to `zoo`\n{USAGE}");
+            ExitCode::from(2)
+        }
         ["demo"] if !all => demo::command(install),
         ["test"] => test::command(install, all),
         ["firmware"] => test::firmware(install, all),
