@@ -1,13 +1,14 @@
 //! Between the axis order of graphs (`[N, C, H, W]`) and that of memory on the device (`[N, H, W, C]`).
+//!
+//! Only images differ: tokens `[N, T, C]` and vectors `[N, K]` have their channels last in both.
 
-/// Elements of axis 1 and of all axes behind it, or `None` when both orders are the same.
+/// Channels and pixels of an image, or `None` when both orders are the same.
 fn planes(dims: &[usize]) -> Option<(usize, usize)> {
-    let [_, channels, rest @ ..] = dims else { return None };
-    let pixels: usize = rest.iter().product();
-    (*channels > 1 && pixels > 1).then_some((*channels, pixels))
+    let &[_, channels, height, width] = dims else { return None };
+    (channels > 1 && height * width > 1).then_some((channels, height * width))
 }
 
-/// Moves channels from axis 1 to the end.
+/// Moves the channels of images from axis 1 to the end.
 ///
 /// ```
 /// use flowlet_score::layout::channels_last;
@@ -17,7 +18,7 @@ pub fn channels_last<T: Copy>(dims: &[usize], values: &[T]) -> Vec<T> {
     permute(dims, values, |channels, pixels, i| (i % channels) * pixels + i / channels)
 }
 
-/// Moves channels from the end to axis 1; `dims` are in graph order.
+/// Moves the channels of images from the end to axis 1; `dims` are in graph order.
 pub fn channels_first<T: Copy>(dims: &[usize], values: &[T]) -> Vec<T> {
     permute(dims, values, |channels, pixels, i| (i % pixels) * channels + i / pixels)
 }
@@ -42,6 +43,9 @@ mod tests {
         let moved = channels_last(&dims, &values);
         assert_eq!(&moved[..6], [0, 4, 8, 1, 5, 9]);
         assert_eq!(channels_first(&dims, &moved), values);
-        assert_eq!(channels_last(&[4, 6], &values), values);
+        for same in [&[4, 6][..], &[1, 6, 4]] {
+            assert_eq!(channels_last(same, &values), values);
+            assert_eq!(channels_first(same, &values), values);
+        }
     }
 }
