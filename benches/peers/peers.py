@@ -124,6 +124,7 @@ def openvino(model: Path, folder: Path, precision: str, threads: int) -> tuple[s
 
 def ncnn(model: Path, folder: Path, precision: str, threads: int) -> tuple[str, Run]:
     """Converted by pnnx; its int8 needs another calibration tool and is not run."""
+    import re
     import subprocess
 
     import ncnn
@@ -143,17 +144,21 @@ def ncnn(model: Path, folder: Path, precision: str, threads: int) -> tuple[str, 
     net = ncnn.Net()
     net.opt.num_threads = threads
     if net.load_param(str(copy.with_suffix(".ncnn.param"))) or net.load_model(str(copy.with_suffix(".ncnn.bin"))):
-        raise ValueError("the converted network does not load")
-    names = list(net.input_names())
+        left = re.search(r"ignore (\S+) \S+ param (.*)", done.stdout + done.stderr)
+        raise ValueError("pnnx left operators that ncnn does not have" + (f", as {left[1]} with {left[2]}" if left else ""))
+    # Which axis of an input or output is the batch, if any, stands only in the script that pnnx writes beside the network.
+    script = copy.with_name("model_ncnn.py").read_text()
+    in_batches, out_batches = ([int(axis) for axis in re.findall(rf"{call}.*batch_index=(\d+)", script)] for call in ("input", "from_numpy"))
+    ins = list(zip(net.input_names(), sample, in_batches, strict=True))
+    outs = list(zip(net.output_names(), out_batches, strict=True))
 
     def run(feeds: Feeds) -> list[np.ndarray]:
         extractor = net.create_extractor()
-        for name, value in zip(names, (feeds[name] for name in sample), strict=True):
-            squeezed = value.astype(np.int32) if value.dtype == np.int64 else value
-            extractor.input(name, ncnn.Mat(np.ascontiguousarray(squeezed[0] if squeezed.ndim > 1 else squeezed)))
-        return [np.array(extractor.extract(name)[1]) for name in net.output_names()]
+        for name, key, batch in ins:
+            value = feeds[key].astype(np.int32) if feeds[key].dtype == np.int64 else feeds[key]
+            extractor.input(name, ncnn.Mat(value, batch_index=batch).clone())
+        return [extractor.extract(name)[1].numpy(batch_index=batch).copy() for name, batch in outs]
 
-    run(sample)
     return ncnn.__version__, run
 
 
@@ -173,7 +178,7 @@ def serve(engine: str, model: Path, folder: Path, precision: str, threads: int) 
         feeds = samples(folder, "sample")[0]
         run(feeds)
     except Exception as why:  # noqa: BLE001 - any engine may fail in any way, which is a row of the table
-        answers.write(f"refused {' '.join(str(why).split())[:300]}\n")
+        answers.write(f"refused {' '.join(str(why).split())}\n")
         return
     answers.write(f"ready {version}\n")
     for line in sys.stdin:

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::cargo;
 use server::Server;
-use table::{Row, Table, median, snr_db};
+use table::{Refusal, Row, Table, median, snr_db};
 
 /// A network and how it is asked.
 struct Network {
@@ -87,7 +87,9 @@ const PEERS: &[Engine] = &[
 const ROUNDS: usize = 7;
 /// How long an engine is timed in one round.
 const TURN: Duration = Duration::from_millis(150);
-const MOST_CALLS: usize = 400;
+const MOST_CALLS: usize = 4000;
+/// Before a turn: threads of the engine before spin a while after their last call.
+const PAUSE: Duration = Duration::from_millis(60);
 /// The load under which a comparison begins, and how long to wait for it.
 const QUIET: f64 = 0.3;
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -225,8 +227,9 @@ fn environment(folder: &Path, packages: &[&str]) -> Result<(), String> {
 fn compare(place: &Place, networks: &[&Network]) -> Result<(), String> {
     let load = wait_for_quiet();
     let peak = cargo::answer(&place.program("peak").display().to_string(), &[]).unwrap_or_default();
-    let (instruction, gmacs) = peak.rsplit_once(' ').unwrap_or(("none", "0"));
-    let mut table = Table::new(load, instruction, gmacs.parse().unwrap_or(0.0));
+    let mut words = peak.rsplitn(3, ' ');
+    let [two, one] = [words.next(), words.next()].map(|gmacs| gmacs.and_then(|g| g.parse().ok()).unwrap_or(0.0));
+    let mut table = Table::new(load, words.next().unwrap_or("none"), [one, two]);
     for network in networks {
         prepare(place, network)?;
         let ours = quantise(place, network);
@@ -363,7 +366,9 @@ fn measure(place: &Place, network: &Network, ours: Result<&Path, &String>, threa
     for _ in 0..ROUNDS {
         for lane in &mut lanes {
             if let Ok(server) = &mut lane.server {
-                match server.run(lane.calls) {
+                std::thread::sleep(PAUSE);
+                // Caches and clock rates of the turn before are not this engine's.
+                match server.run(lane.calls.div_ceil(8)).and_then(|_| server.run(lane.calls)) {
                     Ok(times) => lane.medians.push(median(&times)),
                     Err(why) => lane.server = Err(why),
                 }
@@ -388,12 +393,10 @@ fn measure(place: &Place, network: &Network, ours: Result<&Path, &String>, threa
             ours_snr_db: ours.snr_db,
             peer_snr_db: peer.snr_db,
             macs,
-            refused: ours
-                .server
-                .as_ref()
-                .err()
-                .map(|why| format!("flowlet: {why}"))
-                .or_else(|| peer.server.as_ref().err().map(|why| format!("{}: {why}", peer.engine.name))),
+            refused: [ours, peer].iter().find_map(|lane| {
+                let why = lane.server.as_ref().err()?;
+                Some(Refusal { engine: format!("{} {}", lane.engine.name, lane.engine.precision), why: why.clone() })
+            }),
         });
     }
 }

@@ -24,22 +24,35 @@ pub struct Row {
     pub peer_snr_db: Option<f64>,
     /// Multiply-accumulates of one call.
     pub macs: Option<f64>,
-    /// Why one of the two did not run.
-    pub refused: Option<String>,
+    /// Which of the two did not run.
+    pub refused: Option<Refusal>,
 }
+
+/// An engine that did not run a model.
+#[derive(Clone, PartialEq)]
+pub struct Refusal {
+    /// Engine and precision.
+    pub engine: String,
+    /// Its reason.
+    pub why: String,
+}
+
+/// Most letters of a reason in the list below the table; the JSON has all.
+const MOST_LETTERS: usize = 160;
 
 /// All rows of a run.
 pub struct Table {
     rows: Vec<Row>,
     load: f64,
     instruction: String,
-    peak_gmacs: f64,
+    /// Of one thread and of two at once.
+    peak_gmacs: [f64; 2],
     cpu: String,
 }
 
 impl Table {
-    /// An empty table of a run that began under this load, with the peak of one core.
-    pub fn new(load: f64, instruction: &str, peak_gmacs: f64) -> Self {
+    /// An empty table of a run that began under this load, with the peak of one thread and of two at once.
+    pub fn new(load: f64, instruction: &str, peak_gmacs: [f64; 2]) -> Self {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cpu = info.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or("unknown");
         let cpu = cpu.trim_start_matches([' ', '\t', ':']).to_owned();
@@ -51,42 +64,65 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Prints the table as Markdown.
+    /// Prints the table as Markdown, and what did not run below it.
     pub fn print(&self) {
+        let [one, two] = self.peak_gmacs;
         println!(
-            "\n{}, load {:.2} at the start, peak {:.1} GMAC/s a core ({})\n",
-            self.cpu, self.load, self.peak_gmacs, self.instruction
+            "\n{}, load {:.2} at the start, peak {one:.1} GMAC/s on one thread, {two:.1} on two ({})\n",
+            self.cpu, self.load, self.instruction
         );
         println!(
             "| model | threads | flowlet int8 ms (SNR dB, % of peak) | peer | peer ms (SNR dB) | ratio (spread) |"
         );
         println!("|---|---|---|---|---|---|");
-        for row in &self.rows {
+        for row in self.rows.iter().filter(|row| row.refused.is_none()) {
             let db = |snr: Option<f64>| snr.map_or("-".to_owned(), |snr| format!("{snr:.0}"));
-            let head = format!("| {} | {}", row.model, row.threads);
-            let peer = format!("{} {} {}", row.peer, row.peer_version, row.precision);
-            if let Some(why) = &row.refused {
-                println!("{head} | | {peer} | not run: {why} | |");
-                continue;
-            }
             let (ratio, low, high) = row.ratio();
             println!(
-                "{head} | {:.3} ({}, {:.0} %) | {peer} | {:.3} ({}) | {ratio:.2} ({low:.2} to {high:.2}) |",
+                "| {} | {} | {:.3} ({}, {:.0} %) | {} {} {} | {:.3} ({}) | {ratio:.2} ({low:.2} to {high:.2}) |",
+                row.model,
+                row.threads,
                 median(&row.ours),
                 db(row.ours_snr_db),
                 row.percent_of_peak(self.peak_gmacs).unwrap_or(f64::NAN),
+                row.peer,
+                row.peer_version,
+                row.precision,
                 median(&row.theirs),
                 db(row.peer_snr_db),
             );
         }
+        let lines = self.refusals();
+        if !lines.is_empty() {
+            println!("\nNot run:\n");
+            lines.iter().for_each(|line| println!("- {line}"));
+        }
+    }
+
+    /// One line for each engine and reason, with the models and threads.
+    fn refusals(&self) -> Vec<String> {
+        let mut all: Vec<(&Refusal, Vec<String>)> = Vec::new();
+        for row in &self.rows {
+            let Some(refusal) = &row.refused else { continue };
+            let place = format!("{} on {}", row.model, row.threads);
+            match all.iter_mut().find(|(known, _)| *known == refusal) {
+                Some((_, places)) if places.contains(&place) => {}
+                Some((_, places)) => places.push(place),
+                None => all.push((refusal, vec![place])),
+            }
+        }
+        let line = |(refusal, places): &(&Refusal, Vec<String>)| {
+            format!("{} ({} threads): {}", refusal.engine, places.join(", "), shortened(&refusal.why))
+        };
+        all.iter().map(line).collect()
     }
 
     /// The same for programs.
     pub fn to_json(&self) -> String {
         let rows: Vec<Value> = self.rows.iter().map(|row| row.to_json(self.peak_gmacs)).collect();
         let all = json!({
-            "cpu": self.cpu, "load": self.load, "peak_gmacs": self.peak_gmacs, "peak_instruction": self.instruction,
-            "rows": rows,
+            "cpu": self.cpu, "load": self.load, "peak_gmacs": self.peak_gmacs[0],
+            "peak_gmacs_2_threads": self.peak_gmacs[1], "peak_instruction": self.instruction, "rows": rows,
         });
         format!("{all:#}\n")
     }
@@ -100,12 +136,12 @@ impl Row {
         (median(&ratios), low, ratios.iter().copied().fold(0.0, f64::max))
     }
 
-    fn percent_of_peak(&self, peak_gmacs: f64) -> Option<f64> {
+    fn percent_of_peak(&self, [one, two]: [f64; 2]) -> Option<f64> {
         let gmacs = self.macs? / median(&self.ours) / 1e6;
-        Some(100.0 * gmacs / (peak_gmacs * self.threads as f64))
+        Some(100.0 * gmacs / if self.threads == 1 { one } else { two })
     }
 
-    fn to_json(&self, peak_gmacs: f64) -> Value {
+    fn to_json(&self, peak_gmacs: [f64; 2]) -> Value {
         let (ratio, low, high) = self.ratio();
         let ran = self.refused.is_none();
         let known = |value: f64| (ran && value.is_finite()).then_some(value);
@@ -122,9 +158,24 @@ impl Row {
             "ratio": known(ratio),
             "spread": [known(low), known(high)],
             "percent_of_peak": self.percent_of_peak(peak_gmacs).filter(|p| p.is_finite()),
-            "not_run": self.refused,
+            "not_run": self.refused.as_ref().map(|refusal| format!("{}: {}", refusal.engine, refusal.why)),
         })
     }
+}
+
+/// A reason of at most [`MOST_LETTERS`], cut between words.
+fn shortened(why: &str) -> String {
+    let mut short = String::new();
+    for word in why.split_whitespace() {
+        if short.chars().count() + word.chars().count() >= MOST_LETTERS {
+            return short + " ...";
+        }
+        if !short.is_empty() {
+            short.push(' ');
+        }
+        short.push_str(word);
+    }
+    short
 }
 
 /// The middle of the values; NaN of none.
@@ -143,4 +194,38 @@ pub fn snr_db(wanted: &[f32], found: &[f32]) -> Option<f64> {
     let signal: f64 = wanted.iter().map(|&w| square(w.into())).sum();
     let noise: f64 = wanted.iter().zip(found).map(|(&w, &f)| square(f64::from(w) - f64::from(f))).sum();
     Some(10.0 * (signal / noise.max(f64::MIN_POSITIVE)).log10())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(model: &str, engine: &str, why: &str) -> Row {
+        Row {
+            model: model.to_owned(),
+            threads: 1,
+            precision: "f32".to_owned(),
+            peer: engine.to_owned(),
+            peer_version: String::new(),
+            ours: Vec::new(),
+            theirs: Vec::new(),
+            ours_snr_db: None,
+            peer_snr_db: None,
+            macs: None,
+            refused: Some(Refusal { engine: engine.to_owned(), why: why.to_owned() }),
+        }
+    }
+
+    #[test]
+    fn a_reason_is_listed_once_and_cut_between_words() {
+        let mut table = Table::new(0.0, "none", [1.0, 2.0]);
+        let long = "word ".repeat(100);
+        table.push(refused("a", "slow f32", "no converter"));
+        table.push(refused("b", "slow f32", "no converter"));
+        table.push(refused("b", "slow f32", "no converter"));
+        table.push(refused("a", "other f32", &long));
+        let lines = table.refusals();
+        assert_eq!(lines[0], "slow f32 (a on 1, b on 1 threads): no converter");
+        assert!(lines.len() == 2 && lines[1].ends_with("word ...") && lines[1].len() < MOST_LETTERS + 40);
+    }
 }
