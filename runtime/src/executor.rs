@@ -218,7 +218,9 @@ impl<'p, 'a> Executor<'p, 'a> {
     #[cfg(feature = "std")]
     pub fn run_on<'k>(&mut self, threads: &crate::Threads, graph: impl Into<Key<'k>>) -> Result<(), RunError> {
         self.begin(graph)?;
-        while self.advance(|arena, step, row| threads.run(arena, step, row)) == Progress::Pending {}
+        let Some(Cursor { graph, .. }) = self.cursor else { return Ok(()) };
+        let mut pass = threads.pass(self.steps_of(graph), self.plan.graphs[graph].iterations.into());
+        while self.advance(|arena, step, row| pass.run(arena, step, row)) == Progress::Pending {}
         Ok(())
     }
 

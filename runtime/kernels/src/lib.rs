@@ -24,7 +24,7 @@ pub use flowlet_plan as plan;
 
 pub use isa::has_feature;
 #[cfg(feature = "std")]
-pub use threads::Threads;
+pub use threads::{Pass, Threads};
 
 #[cfg(all(feature = "arm_mve", target_arch = "arm"))]
 #[macro_use]

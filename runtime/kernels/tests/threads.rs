@@ -63,11 +63,12 @@ fn any_number_of_threads_gives_the_same_bytes() {
             // Often, so that helpers are found at work, watching and asleep.
             for round in 0..20 {
                 let mut got = before.clone();
-                threads.run(&mut got, &conv, row);
+                let mut pass = threads.pass(&[conv, map], 1);
+                pass.run(&mut got, &conv, row);
                 if round % 5 == 0 {
                     std::thread::sleep(std::time::Duration::from_millis(1));
                 }
-                threads.run(&mut got, &map, 0);
+                pass.run(&mut got, &map, 0);
                 assert!(got == want, "{count} threads, row {row}, round {round}");
             }
         }
@@ -75,7 +76,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
 }
 
 #[test]
-fn callers_take_turns() {
+fn callers_do_not_disturb_each_other() {
     let threads = Threads::new(3);
     let input = slot(0, 100, 32);
     let table: [u8; 256] = std::array::from_fn(|i| i as u8 ^ 0x55);
@@ -87,9 +88,10 @@ fn callers_take_turns() {
             scope.spawn(|| {
                 for _ in 0..20 {
                     let mut arena = before.clone();
-                    threads.run(&mut arena, &map, 0);
+                    let mut pass = threads.pass(&[map], 2);
+                    pass.run(&mut arena, &map, 0);
                     assert_ne!(arena, before);
-                    threads.run(&mut arena, &map, 0);
+                    pass.run(&mut arena, &map, 0);
                     assert_eq!(arena, before);
                 }
             });
@@ -98,9 +100,16 @@ fn callers_take_turns() {
 }
 
 #[test]
-#[should_panic(expected = "does not fit the arena")]
-fn a_step_that_does_not_fit_is_refused() {
+fn a_step_that_does_not_fit_is_refused_and_the_helpers_live_on() {
     let input = slot(0, 100, 32);
-    let map = Step::Map(Map { input, output: input, table: None });
-    Threads::new(2).run(&mut [0; 64], &map, 0);
+    let table: [u8; 256] = std::array::from_fn(|i| i as u8 ^ 0x55);
+    let map = Step::Map(Map { input, output: input, table: Some(&table) });
+    let threads = Threads::new(2);
+    let refused = std::panic::AssertUnwindSafe(|| threads.pass(&[map], 1).run(&mut [0; 64], &map, 0));
+    let why = std::panic::catch_unwind(refused).expect_err("64 bytes are too few");
+    let text = why.downcast_ref::<&str>().copied().or(why.downcast_ref::<String>().map(|why| why.as_str()));
+    assert!(text.is_some_and(|text| text.contains("does not fit the arena")), "{text:?}");
+    let mut arena = vec![0; input.elements()];
+    threads.pass(&[map], 1).run(&mut arena, &map, 0);
+    assert!(arena.iter().all(|&x| x == 0xD5_u8 as i8));
 }

@@ -19,6 +19,7 @@ mod step;
 
 pub use check::{CheckedPlan, PlanError};
 pub use isa::Isa;
+pub use part::{MAX_PARTS, is_worth_waking};
 pub use plan::{Exactness, Graph, Index, PLAN_VERSION, Plan, Port};
 pub use slot::{DType, Quant, Slot};
 pub use step::{

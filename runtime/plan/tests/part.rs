@@ -74,3 +74,20 @@ fn what_cannot_be_cut_is_its_own_first_part() {
     assert_eq!(step.part(0, 0, 3), Some(step));
     assert_eq!(step.part(0, 1, 3), None);
 }
+
+#[test]
+fn a_step_is_shared_where_each_part_is_worth_handing_over() {
+    let (large, small) = (conv(7, 64, 1), conv(3, 16, 1));
+    assert_eq!([1, 2, 3, 1000].map(|threads| large.parts(threads)), [1, 2, 3, 15]);
+    assert_eq!(small.parts(2), 1);
+}
+
+#[test]
+fn threads_that_sleep_are_woken_for_enough_steps() {
+    let (large, small) = (conv(14, 64, 1), conv(7, 64, 1));
+    assert!(is_worth_waking(&[large], 1, 2));
+    assert!(!is_worth_waking(&[large], 1, 1));
+    assert!(small.parts(2) == 2 && !is_worth_waking(&[small], 1, 2));
+    assert!(is_worth_waking(&[small; 3], 1, 2) && is_worth_waking(&[small], 3, 2));
+    assert!(!is_worth_waking(&[conv(3, 16, 1); 100], 100, 2));
+}

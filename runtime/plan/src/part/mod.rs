@@ -8,13 +8,32 @@ mod conv;
 use core::ops::Range;
 
 use crate::slot::Slot;
-use crate::step::{Add, Map, MatMul, Matrices, Mul, Norm, NormKind, Pool, Shuffle, ShuffleKind, Softmax, Split, Step};
+use crate::step::{
+    Add, Map, MatMul, Matrices, Mul, Norm, NormKind, Packing, Pool, Shuffle, ShuffleKind, Softmax, Split, Step,
+};
 
 /// Channels that are cut off together where a kernel treats channels alike: two cache lines would be shared less, one
 /// vector is enough.
 const CHANNELS: usize = 16;
-/// Work that is worth a thread: some ten microseconds, against one or two to hand it over.
-const LEAST: u64 = 1 << 18;
+/// Work that is worth a thread which is awake: two microseconds of a core with AVX2, against less than one half to hand
+/// it over.
+const LEAST: u64 = 1 << 17;
+/// Work that helpers must take off a thread before it wakes them: thirty microseconds, against some five for the call.
+const WAKE: u64 = 1 << 21;
+
+/// Most parts of a step.
+pub const MAX_PARTS: usize = 64;
+
+/// Whether sharing these steps among so many threads, `times` over, is worth waking threads that sleep.
+pub fn is_worth_waking(steps: &[Step<'_>], times: usize, threads: usize) -> bool {
+    let mut saved = 0u64;
+    threads > 1
+        && steps.iter().any(|step| {
+            let work = step.work();
+            saved += (work - work / step.parts(threads) as u64).saturating_mul(times as u64);
+            saved >= WAKE
+        })
+}
 
 impl<'a> Step<'a> {
     /// Part number `part` of `parts`, with row `row` of the bias bank (the last one if there are fewer) as its only
@@ -55,23 +74,45 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Into how many parts, at most `threads`, the step is worth cutting.
+    /// Into how many parts, at most `threads` and [`MAX_PARTS`], the step is worth cutting.
     pub fn parts(&self, threads: usize) -> usize {
-        if self.scratch().is_some() || matches!(self, Step::Transpose(_)) {
+        if threads <= 1 || self.scratch().is_some() || matches!(self, Step::Transpose(_)) {
             return 1;
         }
+        let threads = threads.min(MAX_PARTS);
         threads.min(usize::try_from(self.work() / LEAST).unwrap_or(threads)).max(1)
     }
 
-    /// About how long one call takes, in multiply-accumulates of a convolution.
+    /// About how long one call takes on a host, in multiply-accumulates of a convolution.
     pub const fn work(&self) -> u64 {
         let elements = self.output().elements() as u64;
         match self {
-            Step::Conv(_) | Step::ConvTranspose(_) | Step::MatMul(_) => self.macs() + 8 * elements,
+            Step::Conv(s) => self.macs() * cost(s.packing, s.output.channels) / SCALE + 64 * elements,
+            Step::ConvTranspose(s) => self.macs() * cost(s.packing, s.output.channels) / SCALE + 64 * elements,
+            Step::MatMul(_) => 2 * self.macs() + 64 * elements,
+            Step::Map(Map { table: None, .. }) => 2 * elements,
             Step::Add(_) | Step::Mul(_) | Step::Map(_) | Step::Shuffle(_) | Step::Transpose(_) => 16 * elements,
             Step::Pool(s) => 16 * elements * s.kernel[0] as u64 * s.kernel[1] as u64,
-            Step::Softmax(_) | Step::Norm(_) => 64 * elements,
+            Step::Softmax(_) => 192 * elements,
+            Step::Norm(_) => 64 * elements,
         }
+    }
+}
+
+/// Unit of [`cost`].
+const SCALE: u64 = 16;
+
+/// How long a multiply-accumulate of a convolution takes: [`SCALE`] where every lane of a kernel has its output.
+const fn cost(packing: Packing, outputs: u16) -> u64 {
+    let lanes = packing.padded_outputs(outputs as usize) as u64;
+    match packing {
+        // The portable kernel.
+        Packing::Ohwi => 16 * SCALE,
+        Packing::Depthwise { .. } | Packing::DspDepthwise => 8 * SCALE,
+        Packing::Panels(_) | Packing::DspPairs => match outputs {
+            0 => SCALE,
+            _ => SCALE * lanes / outputs as u64,
+        },
     }
 }
 
