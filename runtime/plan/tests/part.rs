@@ -54,7 +54,38 @@ fn images_are_cut_by_rows() {
 
 #[test]
 fn few_pixels_are_cut_by_channels() {
-    assert_eq!(parts(&conv(7, 64, 1), 2), [[7, 32], [7, 32]]);
+    assert_eq!(parts(&conv(3, 64, 1), 2), [[3, 32], [3, 32]]);
+    assert_eq!(parts(&conv(7, 64, 1), 2), [[3, 64], [4, 64]]);
+}
+
+#[test]
+fn threads_do_not_write_to_the_same_cache_lines() {
+    let pool = |size: u16, kernel, channels| {
+        let (input, output) = (slot(0, [2 * size, 2 * size, channels]), slot(50_000, [size, size, channels]));
+        let pad = if kernel == 3 { [1, 1] } else { [0, 0] };
+        Step::Pool(Pool { input, output, kernel: [kernel; 2], stride: [2, 2], pad, kind: PoolKind::Max })
+    };
+    assert_eq!(parts(&pool(7, 2, 32), 2), [[3, 32], [4, 32]]);
+    assert_eq!(parts(&pool(7, 3, 32), 2), [[7, 32]]);
+    assert_eq!(parts(&pool(7, 3, 128), 2), [[7, 64], [7, 64]]);
+    let norm = |channels: u16| {
+        let (input, words) = (slot(0, [7, 7, channels]), &ZEROS[..4 * usize::from(channels)]);
+        let kind = NormKind::Group { groups: 8 };
+        let (epsilon, gain_shift, table) = (1, 0, None);
+        Step::Norm(Norm {
+            input,
+            output: input,
+            kind,
+            input_zero_point: 0,
+            epsilon,
+            gain: words,
+            gain_shift,
+            offset: words,
+            table,
+        })
+    };
+    assert_eq!(parts(&norm(64), 2), [[7, 64]]);
+    assert_eq!(parts(&norm(128), 2), [[7, 64], [7, 64]]);
 }
 
 #[test]

@@ -20,9 +20,10 @@ pub(super) fn part<'a>(s: &Conv<'a>, row: usize, cut: Cut) -> Option<Conv<'a>> {
         (Some(pixels), None) => pixel_part(s, &pixels.of(cut)?),
         (None, Some((block, _))) => channel_part(s, &cut.blocks(s.output.channels.into(), block)?),
         (Some(pixels), Some((block, uneven))) => {
-            // An even cut first; then the threads share what is larger.
-            let more_channels = s.output.channels as usize > s.output.pixels();
-            if (uneven, !more_channels) < (pixels.unevenness(cut), more_channels) {
+            // Parts by channels gather every window and write to the same cache lines; parts by pixels read all weights.
+            let many_channels = s.output.channels as usize > 4 * s.output.pixels();
+            let [by_channels, by_pixels] = if many_channels { [4, 5] } else { [5, 4] };
+            if by_channels * uneven < by_pixels * pixels.unevenness(cut) {
                 channel_part(s, &cut.blocks(s.output.channels.into(), block)?)
             } else {
                 pixel_part(s, &pixels.of(cut)?)

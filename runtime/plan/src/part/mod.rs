@@ -12,9 +12,9 @@ use crate::step::{
     Add, Map, MatMul, Matrices, Mul, Norm, NormKind, Packing, Pool, Shuffle, ShuffleKind, Softmax, Split, Step,
 };
 
-/// Channels that are cut off together where a kernel treats channels alike: two cache lines would be shared less, one
-/// vector is enough.
-const CHANNELS: usize = 16;
+/// Least channels of a part that has some of the channels of every pixel: a cache line, for which two threads that write
+/// to it would take turns.
+const LINE: usize = 64;
 /// Work that is worth a thread which is awake: two microseconds of a core with AVX2, against less than one half to hand
 /// it over.
 const LEAST: u64 = 1 << 17;
@@ -30,7 +30,8 @@ pub fn is_worth_waking(steps: &[Step<'_>], times: usize, threads: usize) -> bool
     threads > 1
         && steps.iter().any(|step| {
             let work = step.work();
-            saved += (work - work / step.parts(threads) as u64).saturating_mul(times as u64);
+            let taken = work - work / step.parts(threads) as u64;
+            saved = saved.saturating_add(taken.saturating_mul(times as u64));
             saved >= WAKE
         })
 }
@@ -64,11 +65,7 @@ impl<'a> Step<'a> {
                 Some(Step::Softmax(Softmax { input, output, ..*s }))
             }
             Step::Norm(s) => norm(s, cut).map(Step::Norm),
-            Step::Pool(s) => {
-                let of = cut.blocks(s.output.channels.into(), CHANNELS)?;
-                let [input, output] = [&s.input, &s.output].map(|slot| channel_range(slot, &of));
-                Some(Step::Pool(Pool { input, output, ..*s }))
-            }
+            Step::Pool(s) => pool(s, cut).map(Step::Pool),
             Step::Shuffle(s) => shuffle(s, cut).map(Step::Shuffle),
             Step::Transpose(_) => cut.whole().then_some(*self),
         }
@@ -89,6 +86,8 @@ impl<'a> Step<'a> {
         match self {
             Step::Conv(s) => self.macs() * cost(s.packing, s.output.channels) / SCALE + 64 * elements,
             Step::ConvTranspose(s) => self.macs() * cost(s.packing, s.output.channels) / SCALE + 64 * elements,
+            // Every part of a single product prepares all of `b`.
+            Step::MatMul(s) if s.batch == 1 => self.macs() + 16 * elements,
             Step::MatMul(_) => 2 * self.macs() + 64 * elements,
             Step::Map(Map { table: None, .. }) => 2 * elements,
             Step::Add(_) | Step::Mul(_) | Step::Map(_) | Step::Shuffle(_) | Step::Transpose(_) => 16 * elements,
@@ -190,8 +189,8 @@ fn norm<'a>(s: &Norm<'a>, cut: Cut) -> Option<Norm<'a>> {
             Some(Norm { input: pixel_range(&s.input, &of), output: pixel_range(&s.output, &of), ..*s })
         }
         NormKind::Group { groups } => {
-            let of = cut.range(groups.into())?;
             let size = s.input.channels as usize / groups as usize;
+            let of = cut.blocks(groups.into(), LINE.div_ceil(size.max(1)))?;
             let channels = of.start * size..of.end * size;
             Some(Norm {
                 input: channel_range(&s.input, &channels),
@@ -203,6 +202,20 @@ fn norm<'a>(s: &Norm<'a>, cut: Cut) -> Option<Norm<'a>> {
             })
         }
     }
+}
+
+/// By rows of the result where every window is inside the operand, else by channels.
+fn pool(s: &Pool, cut: Cut) -> Option<Pool> {
+    let (rows, stride, kernel) = (s.output.height as usize, s.stride[0] as usize, s.kernel[0] as usize);
+    let is_inside = s.pad[0] == 0 && (rows - 1) * stride + kernel <= s.input.height as usize;
+    if is_inside && rows >= cut.parts {
+        let of = cut.range(rows)?;
+        let read = of.start * stride..(of.end - 1) * stride + kernel;
+        return Some(Pool { input: row_range(&s.input, &read), output: row_range(&s.output, &of), ..*s });
+    }
+    let of = cut.blocks(s.output.channels.into(), LINE)?;
+    let [input, output] = [&s.input, &s.output].map(|slot| channel_range(slot, &of));
+    Some(Pool { input, output, ..*s })
 }
 
 /// By matrices of the batch, or by rows of the only one.
