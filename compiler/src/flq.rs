@@ -119,7 +119,7 @@ pub fn hash(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// CRC-32 of IEEE 802.3 (reflected polynomial 0xEDB88320).
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, &b| {
         (0..8).fold(crc ^ u32::from(b), |c, _| (c >> 1) ^ (0xEDB8_8320 & (c & 1).wrapping_neg()))
     })

@@ -16,5 +16,6 @@ pub mod interp;
 pub mod ir;
 pub mod lower;
 pub mod passes;
+pub mod program;
 pub mod quantize;
 pub mod target;

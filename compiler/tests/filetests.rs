@@ -3,13 +3,13 @@
 //! can be blessed wrongly, the interpreter cannot. `BLESS=1 cargo test -p flowlet-compiler --test filetests` rewrites
 //! everything below `---`.
 //!
-//! Comment lines above the graph set options: `; set t = 0.5`, `; index label = 4`,
+//! Comment lines above the graph set options: `; set t = 0.5`, `; index label = 4`, `; schedule t = 0.0, 0.5`,
 //! `; flow noise=z noise_at=0 range=-1,1 output=image`, and `; tolerance 1e-5` (default 0: equal bits).
 #![allow(clippy::unwrap_used)]
 
 use flowlet_compiler::interp;
-use flowlet_compiler::ir::{ConstStyle, DType, Def, Graph, InputKind, Stage, Tensor, parse, print, verify};
-use flowlet_compiler::passes::{Flow, Options, PIPELINE, run_pass};
+use flowlet_compiler::ir::{ConstStyle, DType, Def, Graph, InputKind, Stage, Tensor, ValueId, parse, print, verify};
+use flowlet_compiler::passes::{Flow, Options, PIPELINE, Schedule, run_pass};
 use flowlet_compiler::quantize::{self, Calibration, quantize};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,9 @@ fn directives(text: &str) -> Case {
             case.options.set.push((name.to_owned(), Tensor::f32(&[], vec![value.parse().unwrap()])));
         } else if let Some((name, value)) = line.strip_prefix("index ").and_then(|l| l.split_once(" = ")) {
             case.options.indices.push((name.to_owned(), value.parse().unwrap()));
+        } else if let Some((name, values)) = line.strip_prefix("schedule ").and_then(|l| l.split_once(" = ")) {
+            let values = values.split(", ").map(|v| v.parse().unwrap()).collect();
+            case.options.schedule = Some(Schedule { time: name.to_owned(), values });
         } else if let Some(words) = line.strip_prefix("flow ") {
             let get = |key: &str| words.split(' ').find_map(|w| w.strip_prefix(key)?.strip_prefix('='));
             let range =
@@ -42,10 +45,16 @@ fn directives(text: &str) -> Case {
     case
 }
 
+/// The time of a schedule at which graphs are compared.
+const SCHEDULED: usize = 1;
+
 /// A deterministic input for the graph's input `i`; `set` inputs take their constant.
 fn input(graph: &Graph, i: usize, options: &Options, index: i64) -> Tensor {
     let value = graph.value(graph.inputs[i]);
     let n = value.ty.elements();
+    if let Some(schedule) = options.schedule.as_ref().filter(|s| s.time == value.name) {
+        return Tensor::f32(&value.ty.dims, vec![schedule.values[SCHEDULED]; n]);
+    }
     if let Some((_, t)) = options.set.iter().find(|(name, _)| *name == value.name) {
         return Tensor::f32(&value.ty.dims, vec![t.as_f32().unwrap()[0]; n]);
     }
@@ -77,6 +86,13 @@ fn compare(before: &Graph, after: &Graph, case: &Case, path: &Path) {
             .iter()
             .map(|&id| {
                 let name = &after.value(id).name;
+                if name == Schedule::ROW {
+                    let labels = before.inputs.iter().any(|&id| before.ty(id).dtype == DType::I64);
+                    let InputKind::Index { count } = input_kind(after, id) else { panic!("{name} is no index") };
+                    let times = case.options.schedule.as_ref().unwrap().values.len();
+                    let labels = if labels { count / times } else { 1 };
+                    return Tensor::i64(&[1], vec![(SCHEDULED * labels) as i64 + index]);
+                }
                 all[before.inputs.iter().position(|&b| before.value(b).name == *name).unwrap()].clone()
             })
             .collect();
@@ -86,6 +102,13 @@ fn compare(before: &Graph, after: &Graph, case: &Case, path: &Path) {
         for (k, (w, g)) in want.iter().zip(got[0].as_f32().unwrap()).enumerate() {
             assert!((w - g).abs() <= case.tolerance * range, "{}: element {k}: {w} became {g}", path.display());
         }
+    }
+}
+
+fn input_kind(graph: &Graph, id: ValueId) -> InputKind {
+    match graph.value(id).def {
+        Def::Input(kind) => kind,
+        Def::Const(_) | Def::Node => panic!("{} is no input", graph.value(id).name),
     }
 }
 

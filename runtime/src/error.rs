@@ -81,6 +81,25 @@ pub enum RunError {
     },
     /// An entry point is under way.
     Running,
+    /// A program was given another number of networks than it calls.
+    WrongNets {
+        /// What it calls.
+        need: usize,
+        /// What was given.
+        have: usize,
+    },
+    /// A plan has not the ports, scales or rows that the program expects of its network.
+    WrongNet {
+        /// The program's name for the network.
+        net: Name,
+        /// The plan.
+        plan: Name,
+    },
+    /// An entry point of a program reads a lane that nobody has written.
+    LaneNotWritten {
+        /// The lane.
+        lane: Name,
+    },
 }
 
 impl fmt::Display for RunError {
@@ -126,6 +145,16 @@ impl fmt::Display for RunError {
                 f,
                 "input \"{name}\" was not written since the last run, which reuses its memory: write it before each run"
             ),
+            RunError::WrongNets { need, have } => {
+                write!(f, "the program calls {need} networks and {have} plans were given")
+            }
+            RunError::WrongNet { net, plan } => write!(
+                f,
+                "the plan \"{plan}\" has not the ports, scales or rows that the program expects of \"{net}\": build both from one program file"
+            ),
+            RunError::LaneNotWritten { lane } => {
+                write!(f, "lane \"{lane}\" holds nothing yet: write it, or run the entry point that does")
+            }
             RunError::Running => write!(f, "an entry point is under way: step until it is done, or cancel it"),
         }
     }
@@ -145,6 +174,8 @@ pub enum Kind {
     Output,
     /// Entry points.
     Graph,
+    /// Lanes of a program.
+    Lane,
 }
 
 impl fmt::Display for Kind {
@@ -154,6 +185,7 @@ impl fmt::Display for Kind {
             Kind::Index => "index input",
             Kind::Output => "output",
             Kind::Graph => "entry point",
+            Kind::Lane => "lane",
         })
     }
 }
@@ -171,12 +203,12 @@ impl Name {
     /// Copies a name.
     pub fn new(name: &str) -> Name {
         let mut copy = Name { bytes: [0; Name::CAPACITY], len: 0 };
-        for c in name.chars() {
-            let start = usize::from(copy.len);
-            let Some(place) = copy.bytes.get_mut(start..start + c.len_utf8()) else { break };
-            c.encode_utf8(place);
-            copy.len += c.len_utf8() as u8;
+        let mut len = name.len().min(Name::CAPACITY);
+        while !name.is_char_boundary(len) {
+            len -= 1;
         }
+        copy.bytes.iter_mut().zip(name.bytes()).take(len).for_each(|(place, byte)| *place = byte);
+        copy.len = len as u8;
         copy
     }
 

@@ -311,7 +311,12 @@ impl<'p, 'a> Executor<'p, 'a> {
     }
 }
 
-fn find<'t, T>(kind: Kind, key: Key<'_>, items: &'t [T], name: impl Fn(&'t T) -> &'t str) -> Result<usize, RunError> {
+pub(crate) fn find<'t, T>(
+    kind: Kind,
+    key: Key<'_>,
+    items: &'t [T],
+    name: impl Fn(&'t T) -> &'t str,
+) -> Result<usize, RunError> {
     match key {
         Key::Name(wanted) => items
             .iter()

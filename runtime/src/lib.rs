@@ -29,6 +29,7 @@ mod digest;
 mod error;
 mod executor;
 pub mod port;
+pub mod program;
 
 pub use arena::{ARENA_ALIGNMENT, Arena};
 #[cfg(feature = "digest")]

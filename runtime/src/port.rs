@@ -21,6 +21,16 @@ pub fn write_f32(arena: &mut [i8], port: &Port<'_>, values: &[f32]) -> Result<()
     store(arena, port, || values.next().unwrap_or(0.0))
 }
 
+/// Quantises a program's numbers into a port: those that are not finite saturate, NaN to the lowest value.
+///
+/// # Errors
+/// A wrong number of values.
+pub fn write_saturated(arena: &mut [i8], port: &Port<'_>, values: &[f32]) -> Result<(), RunError> {
+    check_length(port, values.len())?;
+    let mut values = values.iter().copied();
+    store(arena, port, || values.next().unwrap_or(0.0))
+}
+
 /// Copies quantised values into a port.
 ///
 /// # Errors

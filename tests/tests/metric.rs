@@ -36,7 +36,7 @@ fn scorer() -> Scorer {
 fn float(name: &str) -> Graph {
     let flow = Flow { noise: "noise".into(), noise_at_zero: true, range: Some((-1.0, 1.0)), output: "image".into() };
     let set = vec![("t".to_owned(), Tensor::f32(&[1], vec![0.0]))];
-    optimise(onnx(&format!("{name}/{name}.onnx")), &Options { set, indices: Vec::new(), flow: Some(flow) }).unwrap()
+    optimise(onnx(&format!("{name}/{name}.onnx")), &Options { set, flow: Some(flow), ..Options::default() }).unwrap()
 }
 
 fn drawn(graph: &Graph) -> Pictures {

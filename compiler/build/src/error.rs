@@ -43,6 +43,13 @@ pub enum Error {
         /// Why.
         error: LowerError,
     },
+    /// The program is not usable, or does not fit its networks or the target.
+    Program {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// Not called from a build script.
     NoOutDir,
     /// Committed code is not what the model gives now.
@@ -76,6 +83,7 @@ impl fmt::Display for Error {
             }
             Error::Target(error) => error.fmt(f),
             Error::Lower { path, error } => write!(f, "{}: {error}", path.display()),
+            Error::Program { path, message } => write!(f, "{}: {message}", path.display()),
             Error::NoOutDir => {
                 f.write_str("OUT_DIR is not set: emit() belongs in a build script, write_to() elsewhere")
             }

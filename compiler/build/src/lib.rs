@@ -28,6 +28,7 @@ pub use flowlet_compiler::target::{TARGETS, Target};
 
 use flowlet_compiler::ir::{Graph, parse};
 use flowlet_compiler::lower::{Lowered, lower};
+use flowlet_compiler::program::{self, LoweredProgram};
 use flowlet_compiler::{codegen, flq};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -164,6 +165,59 @@ impl Model {
         }
         let (model, target) = (self.path.clone(), self.target.clone().unwrap_or_default());
         Err(Error::Stale { files, model, target, folder: folder.as_ref().to_owned() })
+    }
+}
+
+/// A program file and what it is built for.
+///
+/// ```no_run
+/// fn main() -> Result<(), flowlet_build::Error> {
+///     flowlet_build::Program::from_flp("digits-euler-4.flp").target("qemu-mps2-an386").emit("digits")
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    target: Option<String>,
+}
+
+impl Program {
+    /// A program in a `.flp` file; relative paths start at the crate, as in every build script.
+    pub fn from_flp(path: impl Into<PathBuf>) -> Program {
+        Program { path: path.into(), target: None }
+    }
+
+    /// The target, by name; [`TARGETS`] lists them. It is never guessed.
+    pub fn target(mut self, name: &str) -> Program {
+        self.target = Some(name.to_owned());
+        self
+    }
+
+    /// Reads and lowers the program and its networks.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no program, an unknown target, or a program that does not fit it.
+    pub fn lower(&self) -> Result<LoweredProgram, Error> {
+        let Some(name) = &self.target else { return Err(Error::NoTarget) };
+        let target = Target::named(name).map_err(Error::Target)?;
+        let bytes = std::fs::read(&self.path).map_err(|e| Error::io("read", &self.path, e))?;
+        let invalid = |message: String| Error::Program { path: self.path.clone(), message };
+        let (program, graphs) = program::file::read(&bytes).map_err(|e| invalid(e.to_string()))?;
+        program::lower(&program, flq::hash(&bytes), &graphs, &target).map_err(|e| invalid(e.to_string()))
+    }
+
+    /// In a build script: writes `OUT_DIR/<name>.rs` and `OUT_DIR/<name>.bin`, and tells cargo to run again when the
+    /// program changes.
+    ///
+    /// # Errors
+    /// As [`Program::lower`], or outside a build script.
+    pub fn emit(&self, name: &str) -> Result<(), Error> {
+        println!("cargo::rerun-if-changed={}", self.path.display());
+        let out = std::env::var_os("OUT_DIR").ok_or(Error::NoOutDir)?;
+        let options = codegen::Options { weights_file: format!("{name}.bin") };
+        let generated = codegen::program::generate(&self.lower()?, &options);
+        files::write(Path::new(&out), &format!("{name}.rs"), &generated)?;
+        Ok(())
     }
 }
 

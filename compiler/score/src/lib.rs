@@ -17,6 +17,7 @@ mod manifold;
 pub mod npy;
 pub mod npz;
 mod parallel;
+mod program;
 mod reference;
 mod scorer;
 
@@ -28,6 +29,7 @@ pub use generate::{Pictures, generate, label_count};
 pub use interval::{Interval, interval};
 pub use manifold::{NEIGHBOUR, PrecisionRecall, precision_recall};
 pub use parallel::{all_threads, map_samples};
+pub use program::{HostNets, ProgramEngine, calibrations};
 pub use reference::Reference;
 pub use scorer::{Scorer, Scores, feature_count, features, scored_draws};
 

@@ -8,6 +8,7 @@
 
 mod model;
 mod names;
+pub mod program;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -44,7 +45,7 @@ pub fn generate(lowered: &Lowered, options: &Options) -> Generated {
     let mut out = String::new();
     header(&mut out, lowered);
     weights(&mut out, lowered, options);
-    steps::helpers(&mut out, lowered);
+    steps::helpers(&mut out, std::slice::from_ref(lowered));
     model::indices(&mut out, lowered);
     model::model(&mut out, lowered);
     steps::ports(&mut out, lowered);
@@ -83,6 +84,11 @@ fn header(out: &mut String, lowered: &Lowered) {
     lines!(out, "");
     lines!(out, "use flowlet::{{kernels, plan}};");
     lines!(out, "");
+    target_guards(out, lowered);
+}
+
+/// Refuses to compile for another target, or without its kernels.
+fn target_guards(out: &mut String, lowered: &Lowered) {
     if let (Some(arch), Some(triple)) = (&lowered.target.arch, &lowered.target.triple) {
         lines!(out, "#[cfg(not(target_arch = {arch:?}))]");
         lines!(out, "compile_error!(");
@@ -111,6 +117,10 @@ fn weights(out: &mut String, lowered: &Lowered, options: &Options) {
     lines!(out, "/// Bytes of RAM that the model works in.");
     lines!(out, "pub const ARENA_BYTES: usize = {};", lowered.arena_bytes);
     lines!(out, "");
+    weights_static(out, lowered, options);
+}
+
+fn weights_static(out: &mut String, lowered: &Lowered, options: &Options) {
     lines!(out, "#[repr(C, align(16))]");
     lines!(out, "struct Aligned<T>(T);");
     lines!(out, "");

@@ -8,6 +8,9 @@ use std::fmt::Write;
 /// Names of methods that a port cannot have.
 const TAKEN: &[&str] = &["new", "generate", "start", "step", "arena", "next"];
 
+/// Takes the number out of an index type.
+const NUMBER: &str = ".0 as usize";
+
 /// Methods of the ports and of the index inputs, in order.
 pub(super) struct PortNames {
     pub(super) inputs: Vec<String>,
@@ -191,13 +194,13 @@ fn input(out: &mut String, number: usize, port: &LoweredPort, method: &str) {
     }
 }
 
-/// The call of step `i`, which finds index inputs under `indices`.
-fn call(lowered: &Lowered, i: usize, indices: &[String]) -> String {
+/// The call of step `i`, which finds index inputs under `indices`; `number` takes their value out.
+pub(super) fn call(lowered: &Lowered, i: usize, indices: &[String], number: &str) -> String {
     let step = &lowered.steps[i];
     let row = match step.kernel.row() {
         None => String::new(),
         Some(RowKey::Fixed | RowKey::Iteration) => ", 0".to_owned(),
-        Some(RowKey::Index(n)) => format!(", {}.0 as usize", indices[usize::from(n)]),
+        Some(RowKey::Index(n)) => format!(", {}{number}", indices[usize::from(n)]),
     };
     let function = match step.kernel {
         Kernel::ConvTranspose(_) => "conv::run_transpose".to_owned(),
@@ -229,7 +232,7 @@ fn run(out: &mut String, lowered: &Lowered, ports: &PortNames) {
     }
     out.push_str(arena);
     for i in 0..lowered.steps.len() {
-        lines!(out, "        {};", call(lowered, i, &ports.indices));
+        lines!(out, "        {};", call(lowered, i, &ports.indices, NUMBER));
     }
     if let Some((_, method)) = result {
         lines!(out, "        self.{method}()");
@@ -250,7 +253,7 @@ fn run(out: &mut String, lowered: &Lowered, ports: &PortNames) {
     lines!(out, "        match self.next {{");
     let own: Vec<String> = ports.indices.iter().map(|m| format!("self.{m}")).collect();
     for i in 0..lowered.steps.len() {
-        lines!(out, "            {i} => {},", call(lowered, i, &own));
+        lines!(out, "            {i} => {},", call(lowered, i, &own, NUMBER));
     }
     lines!(out, "            _ => return flowlet::Progress::Done,");
     lines!(out, "        }}");

@@ -6,7 +6,7 @@ use flowlet_plan::{AddParams, NormKind, Packing, Panels, PoolKind, RowKey, Run, 
 use std::fmt::Write;
 
 /// Functions that make the data short.
-pub(super) fn helpers(out: &mut String, lowered: &Lowered) {
+pub(super) fn helpers(out: &mut String, all: &[Lowered]) {
     let constants = |kernel: &Kernel| match kernel {
         Kernel::Conv(_) | Kernel::ConvTranspose(_) | Kernel::Norm(_) => true,
         Kernel::MatMul(_)
@@ -18,10 +18,11 @@ pub(super) fn helpers(out: &mut String, lowered: &Lowered) {
         | Kernel::Shuffle { .. }
         | Kernel::Transpose => false,
     };
-    let convs = lowered.steps.iter().any(|s| constants(&s.kernel));
-    let softmax = lowered.steps.iter().any(|s| matches!(s.kernel, Kernel::Softmax { .. }));
-    let tables = lowered.steps.iter().any(|s| table_of(&s.kernel).is_some());
-    let sums = lowered.steps.iter().any(|s| {
+    let steps = || all.iter().flat_map(|lowered| &lowered.steps);
+    let convs = steps().any(|s| constants(&s.kernel));
+    let softmax = steps().any(|s| matches!(s.kernel, Kernel::Softmax { .. }));
+    let tables = steps().any(|s| table_of(&s.kernel).is_some());
+    let sums = steps().any(|s| {
         matches!(s.kernel, Kernel::Add { .. }) || epilogue_of(&s.kernel).is_some_and(|e| e.residual.is_some())
     });
     if convs {
@@ -177,12 +178,29 @@ pub(super) fn steps(out: &mut String, lowered: &Lowered) {
     }
 }
 
+/// Name of the step's type, and of its variant.
+fn type_name(kernel: &Kernel) -> &'static str {
+    match kernel {
+        Kernel::Conv(_) => "Conv",
+        Kernel::ConvTranspose(_) => "ConvTranspose",
+        Kernel::MatMul(_) => "MatMul",
+        Kernel::Add { .. } => "Add",
+        Kernel::Mul(_) => "Mul",
+        Kernel::Map { .. } => "Map",
+        Kernel::Softmax { .. } => "Softmax",
+        Kernel::Norm(_) => "Norm",
+        Kernel::Pool { .. } => "Pool",
+        Kernel::Shuffle { .. } => "Shuffle",
+        Kernel::Transpose => "Transpose",
+    }
+}
+
 fn step(out: &mut String, i: usize, step: &LoweredStep) {
     let input = step.inputs.first().map_or_else(String::new, slot);
     let other = step.inputs.get(1).map_or_else(String::new, slot);
     let output = slot(&step.output);
     let scratch = step.scratch.as_ref().map_or("None".to_owned(), |s| format!("Some({})", slot(s)));
-    let ty = names::camel(step.kernel.name());
+    let ty = type_name(&step.kernel);
     let lifetime = match step.kernel {
         Kernel::MatMul(_) | Kernel::Pool { .. } | Kernel::Shuffle { .. } | Kernel::Transpose => "",
         Kernel::Conv(_)
@@ -428,7 +446,7 @@ pub(super) fn plan(out: &mut String, lowered: &Lowered) {
     lines!(out, "    }}],");
     lines!(out, "    steps: &[");
     for (i, step) in lowered.steps.iter().enumerate() {
-        let variant = names::camel(step.kernel.name());
+        let variant = type_name(&step.kernel);
         lines!(out, "        plan::Step::{variant}(STEP_{i}),");
     }
     lines!(out, "    ],");

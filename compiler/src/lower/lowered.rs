@@ -3,7 +3,7 @@
 use super::{Kernel, MemoryReport, Section};
 use crate::ir::Remark;
 use crate::target::Target;
-use flowlet_plan::{Exactness, Graph, Index, PLAN_VERSION, Plan, Port, Quant, Slot, Step};
+use flowlet_plan::{Exactness, Graph, Index, PLAN_VERSION, Plan, Port, Quant, RowKey, Slot, Step};
 
 /// A model lowered for one target: everything that code generation and the executor need.
 #[derive(Clone, Debug)]
@@ -109,6 +109,28 @@ impl Lowered {
     /// Multiply-accumulates of one pass.
     pub fn macs(&self) -> u64 {
         self.with_plan(|plan| plan.macs())
+    }
+
+    /// Bytes that one more row of the tables takes: one more label, or one more time of a program.
+    pub fn row_bytes(&self) -> usize {
+        self.with_plan(|plan| {
+            let bank = |step: &Step<'_>| match step {
+                Step::Conv(s) if s.epilogue.row != RowKey::Fixed => s.epilogue.bias.len() / s.epilogue.rows().max(1),
+                Step::ConvTranspose(s) if s.epilogue.row != RowKey::Fixed => s.epilogue.bias.len() / s.rows().max(1),
+                Step::Conv(_)
+                | Step::ConvTranspose(_)
+                | Step::MatMul(_)
+                | Step::Add(_)
+                | Step::Mul(_)
+                | Step::Map(_)
+                | Step::Softmax(_)
+                | Step::Norm(_)
+                | Step::Pool(_)
+                | Step::Shuffle(_)
+                | Step::Transpose(_) => 0,
+            };
+            plan.steps.iter().map(bank).sum()
+        })
     }
 
     /// The fact stored under `key`.

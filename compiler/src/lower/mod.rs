@@ -33,8 +33,32 @@ use plan_memory::{Layout, Placed, plan_memory};
 /// # Errors
 /// A node that no kernel computes, a model that does not fit the target, or a graph that is not quantised.
 pub fn lower(graph: &Graph, model_hash: [u8; 32], target: &Target) -> Result<Lowered, LowerError> {
+    lower_with(graph, model_hash, target, weights::Blob::default())
+}
+
+/// Lowers the graphs of a program for one target. All hold the same weights, in which equal constants are stored once.
+///
+/// # Errors
+/// As [`lower`], with the number of the graph.
+pub fn lower_all(graphs: &[Graph], hash: [u8; 32], target: &Target) -> Result<Vec<Lowered>, (usize, LowerError)> {
+    let mut lowered: Vec<Lowered> = Vec::with_capacity(graphs.len());
+    for (number, graph) in graphs.iter().enumerate() {
+        let blob = lowered.last().map_or_else(weights::Blob::default, weights::Blob::of);
+        lowered.push(lower_with(graph, hash, target, blob).map_err(|e| (number, e))?);
+    }
+    let whole = lowered.last().map_or_else(Vec::new, |last| last.weights.clone());
+    lowered.iter_mut().for_each(|one| one.weights.clone_from(&whole));
+    Ok(lowered)
+}
+
+fn lower_with(
+    graph: &Graph,
+    model_hash: [u8; 32],
+    target: &Target,
+    blob: weights::Blob,
+) -> Result<Lowered, LowerError> {
     verify(graph, Stage::Quantized)?;
-    let draft = select::select(graph, target)?;
+    let draft = select::select(graph, target, blob)?;
     let layout = plan_memory(&draft);
     let lowered = assemble(graph, model_hash, target, draft, &layout)?;
     check_budget(&lowered)?;

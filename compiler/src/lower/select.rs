@@ -2,7 +2,7 @@
 
 use super::draft::{Along, Draft, DraftPort, Op as DraftOp, Shape, Tensor, View, Work};
 use super::pack::{Layer, choose, packed, packed_phases, padded_words};
-use super::weights::bytes;
+use super::weights::{Blob, bytes};
 use super::{
     ConvKernel, ConvTransposeKernel, EpilogueKernel, Kernel, LowerError, MatMulKernel, MulKernel, NormKernel, Section,
 };
@@ -30,11 +30,16 @@ struct Source {
     flat: bool,
 }
 
-pub(super) fn select(graph: &Graph, target: &Target) -> Result<Draft, LowerError> {
+pub(super) fn select(graph: &Graph, target: &Target, blob: Blob) -> Result<Draft, LowerError> {
     let lines: Vec<String> =
         print(graph, ConstStyle::Blob).lines().filter(|l| l.starts_with("  %")).map(|l| l.trim().to_owned()).collect();
-    let mut selector =
-        Selector { graph, target, draft: Draft::default(), sources: HashMap::new(), moved: HashMap::new() };
+    let mut selector = Selector {
+        graph,
+        target,
+        draft: Draft { blob, ..Draft::default() },
+        sources: HashMap::new(),
+        moved: HashMap::new(),
+    };
     selector.inputs()?;
     for (position, (node, line)) in graph.nodes.iter().zip(lines).enumerate() {
         selector.node(position, node, line)?;

@@ -31,6 +31,12 @@ pub(super) struct Blob {
 }
 
 impl Blob {
+    /// The constants of a graph that was lowered before, to be extended.
+    pub(super) fn of(lowered: &super::Lowered) -> Blob {
+        let known = lowered.constants.iter().map(|(_, section)| (section.of(&lowered.weights).to_vec(), *section));
+        Blob { bytes: lowered.weights.clone(), names: lowered.constants.clone(), known: known.collect() }
+    }
+
     /// Stores a constant that is named for people.
     pub(super) fn put(&mut self, name: impl Into<String>, bytes: Vec<u8>) -> Section {
         if let Some(section) = self.known.get(&bytes) {

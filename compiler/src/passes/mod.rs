@@ -25,6 +25,23 @@ pub struct Options {
     pub indices: Vec<(String, usize)>,
     /// How the network's output becomes a sample; `None` leaves the graph as it is.
     pub flow: Option<Flow>,
+    /// The times of a program that runs the network more than once.
+    pub schedule: Option<Schedule>,
+}
+
+/// A time that takes several values: with every integer input it becomes one index input, [`Schedule::ROW`], whose value is
+/// `time * labels + label` (further integer inputs follow as lower digits).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// ONNX name of the time input.
+    pub time: String,
+    /// Its values, in order.
+    pub values: Vec<f32>,
+}
+
+impl Schedule {
+    /// Name of the index input.
+    pub const ROW: &str = "row";
 }
 
 /// The flow convention of a velocity network (table 1 of `docs/export.md` compares the conventions in use).

@@ -5,7 +5,7 @@
 //! meets the rest of the network it becomes a constant table and a row number.
 
 use super::rewrite::depends_only_on;
-use super::{Options, PassError, fold_constants};
+use super::{Options, PassError, Schedule, fold_constants};
 use crate::interp;
 use crate::ir::{DType, Data, Def, Graph, InferError, InputKind, Op, Tensor, Type, ValueId};
 use std::collections::HashMap;
@@ -20,18 +20,20 @@ pub(super) fn run(graph: &mut Graph, options: &Options) -> Result<(), PassError>
             input(graph, name).ok_or_else(|| PassError::UnknownInput { name: name.clone(), known: known(graph) })?;
         conditioning.push((id, Some(fitted(name, value, graph.ty(id))?)));
     }
-    for (name, _) in &options.indices {
+    let scheduled = options.schedule.iter().map(|schedule| &schedule.time);
+    for name in options.indices.iter().map(|(name, _)| name).chain(scheduled) {
         if input(graph, name).is_none() {
             return Err(PassError::UnknownInput { name: name.clone(), known: known(graph) });
         }
     }
+    let time = options.schedule.as_ref().and_then(|schedule| input(graph, &schedule.time));
     let integers: Vec<ValueId> = graph.inputs.iter().copied().filter(|&id| graph.ty(id).dtype == DType::I64).collect();
     for id in integers {
         if !conditioning.iter().any(|(c, _)| *c == id) {
             conditioning.push((id, None));
         }
     }
-    let sources: Vec<ValueId> = conditioning.iter().map(|(id, _)| *id).collect();
+    let sources: Vec<ValueId> = conditioning.iter().map(|(id, _)| *id).chain(time).collect();
     let path = depends_only_on(graph, &sources);
     let ops = graph.nodes.iter().filter(|n| path[n.output.0 as usize]).count();
     graph.set_meta("time_ops_before", ops.to_string());
@@ -50,12 +52,71 @@ pub(super) fn run(graph: &mut Graph, options: &Options) -> Result<(), PassError>
         graph.remark(PASS, &name, format!("the input is the constant {}", describe(value)));
     }
     fold_constants::run(graph, options)?;
-    for (id, value) in conditioning {
-        if value.is_none() {
-            tabulate(graph, id, options)?;
-        }
+    let open: Vec<ValueId> = conditioning.into_iter().filter(|(_, value)| value.is_none()).map(|(id, _)| id).collect();
+    if let (Some(schedule), Some(time)) = (&options.schedule, time) {
+        return tabulate_schedule(graph, schedule, time, &open, options);
+    }
+    for id in open {
+        let count = rows_of(graph, id, options)?;
+        let values: Vec<Vec<Tensor>> =
+            (0..count).map(|k| vec![Tensor::i64(&graph.ty(id).dims, vec![k as i64])]).collect();
+        graph.value_mut(id).def = Def::Input(InputKind::Index { count });
+        tabulate(graph, &[id], &values, id)?;
     }
     Ok(())
+}
+
+/// The time and all labels become one index input: their paths meet, so each pair has a row of its own.
+fn tabulate_schedule(
+    graph: &mut Graph,
+    schedule: &Schedule,
+    time: ValueId,
+    labels: &[ValueId],
+    options: &Options,
+) -> Result<(), PassError> {
+    let mut rows: Vec<Vec<Tensor>> = Vec::new();
+    for &value in &schedule.values {
+        rows.push(vec![fitted(&schedule.time, &Tensor::f32(&[1], vec![value]), graph.ty(time))?]);
+    }
+    for &label in labels {
+        let count = rows_of(graph, label, options)?;
+        let dims = graph.ty(label).dims.clone();
+        let with = |row: &Vec<Tensor>, k: usize| {
+            row.iter().cloned().chain(std::iter::once(Tensor::i64(&dims, vec![k as i64]))).collect()
+        };
+        rows = rows.iter().flat_map(|row| (0..count).map(|k| with(row, k)).collect::<Vec<_>>()).collect();
+    }
+    let too_many = |n: usize| PassError::BadValue {
+        name: schedule.time.clone(),
+        message: format!("{n} pairs of time and label; 1 to {MOST_ROWS} can be tabulated"),
+    };
+    if rows.is_empty() || rows.len() > MOST_ROWS {
+        return Err(too_many(rows.len()));
+    }
+    let index = graph.add_input(Schedule::ROW, Type::new(DType::I64, &[1]), InputKind::Index { count: rows.len() });
+    let sources: Vec<ValueId> = std::iter::once(time).chain(labels.iter().copied()).collect();
+    tabulate(graph, &sources, &rows, index)?;
+    graph.inputs.retain(|id| !sources.contains(id));
+    Ok(())
+}
+
+/// Most rows of a table: an index is 16 bits wide on the device.
+const MOST_ROWS: usize = u16::MAX as usize;
+
+/// The number of values of an integer input.
+fn rows_of(graph: &Graph, index: ValueId, options: &Options) -> Result<usize, PassError> {
+    let name = graph.value(index).name.clone();
+    if graph.ty(index).elements() != 1 {
+        return Err(PassError::BadValue { name, message: "only a single integer can select table rows".to_owned() });
+    }
+    let stated = options.indices.iter().find(|(n, _)| *n == name).map(|(_, count)| *count);
+    match stated.or_else(|| gathered_rows(graph, index)) {
+        Some(count) if (1..=4096).contains(&count) => Ok(count),
+        Some(count) => {
+            Err(PassError::BadValue { name, message: format!("{count} values; 1 to 4096 can be tabulated") })
+        }
+        None => Err(PassError::OpenIndex { name }),
+    }
 }
 
 fn input(graph: &Graph, name: &str) -> Option<ValueId> {
@@ -95,32 +156,21 @@ fn fitted(name: &str, value: &Tensor, ty: &Type) -> Result<Tensor, PassError> {
     }
 }
 
-/// Turns what only depends on the integer input `index` into tables.
-fn tabulate(graph: &mut Graph, index: ValueId, options: &Options) -> Result<(), PassError> {
+/// Turns what only depends on `sources` into tables that `index` selects from; row `k` is for `rows[k]`, one value for each
+/// source.
+fn tabulate(graph: &mut Graph, sources: &[ValueId], rows: &[Vec<Tensor>], index: ValueId) -> Result<(), PassError> {
     let name = graph.value(index).name.clone();
-    if graph.ty(index).elements() != 1 {
-        return Err(PassError::BadValue { name, message: "only a single integer can select table rows".to_owned() });
-    }
-    let stated = options.indices.iter().find(|(n, _)| *n == name).map(|(_, count)| *count);
-    let count = match stated.or_else(|| gathered_rows(graph, index)) {
-        Some(count) if (1..=4096).contains(&count) => count,
-        Some(count) => {
-            return Err(PassError::BadValue { name, message: format!("{count} values; 1 to 4096 can be tabulated") });
-        }
-        None => return Err(PassError::OpenIndex { name }),
-    };
-    let path = depends_only_on(graph, &[index]);
+    let path = depends_only_on(graph, sources);
     let mut frontier = Vec::new();
     let readers = graph.nodes.iter().filter(|n| !path[n.output.0 as usize]).flat_map(|n| &n.inputs);
     for &id in readers.chain(&graph.outputs) {
-        if path[id.0 as usize] && id != index && !frontier.contains(&id) {
+        if path[id.0 as usize] && (id != index || !sources.contains(&id)) && !frontier.contains(&id) {
             frontier.push(id);
         }
     }
-    let mut rows: HashMap<ValueId, Vec<Tensor>> = HashMap::new();
-    for k in 0..count {
-        let mut values: HashMap<ValueId, Tensor> = HashMap::new();
-        values.insert(index, Tensor::i64(&graph.ty(index).dims, vec![k as i64]));
+    let mut tables: HashMap<ValueId, Vec<Tensor>> = HashMap::new();
+    for row in rows {
+        let mut values: HashMap<ValueId, Tensor> = sources.iter().copied().zip(row.iter().cloned()).collect();
         for node in graph.nodes.iter().filter(|n| path[n.output.0 as usize]) {
             let operands: Option<Vec<&Tensor>> =
                 node.inputs.iter().map(|&id| graph.constant(id).or_else(|| values.get(&id))).collect();
@@ -130,17 +180,17 @@ fn tabulate(graph: &mut Graph, index: ValueId, options: &Options) -> Result<(), 
         }
         for &id in &frontier {
             if let Some(value) = values.remove(&id) {
-                rows.entry(id).or_default().push(value);
+                tables.entry(id).or_default().push(value);
             }
         }
     }
-    graph.value_mut(index).def = Def::Input(InputKind::Index { count });
     let removed = graph.nodes.iter().filter(|n| path[n.output.0 as usize]).count();
     for id in frontier {
-        replace_by_select(graph, id, index, rows.remove(&id).unwrap_or_default())?;
+        replace_by_select(graph, id, index, tables.remove(&id).unwrap_or_default())?;
     }
     graph.sort().map_err(|node| PassError::Eval(InferError { node, message: "the graph has a cycle".to_owned() }))?;
-    graph.remark(PASS, &name, format!("{removed} operations that read only this input became tables of {count} rows"));
+    let rows = rows.len();
+    graph.remark(PASS, &name, format!("{removed} operations that read only this input became tables of {rows} rows"));
     Ok(())
 }
 

@@ -12,6 +12,7 @@
 //! | norms at run time | [`norm`] |
 //! | softmax | [`softmax`] |
 //! | Gaussian noise from a seed | [`noise`] |
+//! | f32 arithmetic of programs | [`carry`] |
 //!
 //! Tensors are NHWC with batch 1 and live in one arena of bytes. This is the only crate of the runtime with `unsafe`
 //! code: every entry point first asserts [`plan::Step::fits`], the bound that its raw pointers rely on.
@@ -37,6 +38,7 @@ pub mod add;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod avx2;
 mod bytes;
+pub mod carry;
 pub mod conv;
 #[cfg(all(feature = "arm_dsp", target_arch = "arm"))]
 mod dsp;

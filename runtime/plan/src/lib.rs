@@ -14,6 +14,7 @@ mod check;
 mod isa;
 mod part;
 mod plan;
+pub mod program;
 mod slot;
 mod step;
 

@@ -38,7 +38,11 @@ impl Matrices {
     pub const fn columns(&self, batch: u16) -> usize {
         match self.split {
             Split::Rows => self.slot.channels as usize,
-            Split::Channels => self.slot.channels as usize / batch as usize,
+            // No plan has an empty batch; no check of the divisor may stay in firmware.
+            Split::Channels => match (self.slot.channels as usize).checked_div(batch as usize) {
+                Some(columns) => columns,
+                None => 0,
+            },
         }
     }
 
