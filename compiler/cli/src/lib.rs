@@ -18,10 +18,12 @@ pub mod import;
 pub mod model;
 pub mod model_toml;
 pub mod options;
+pub mod program;
 mod progress;
 pub mod quantize;
 mod report;
 pub mod run;
+pub mod schedule;
 pub mod score;
 pub mod sheet;
 pub mod verify;
@@ -64,6 +66,10 @@ pub enum Command {
     Bench(bench::Args),
     /// Score generated pictures: Frechet distance, class accuracy, PSNR
     Score(score::Args),
+    /// Make, run and show programs: samplers, inversion, steering and edits
+    Program(program::Args),
+    /// Choose the flow times of a schedule of few steps
+    Schedule(schedule::Args),
 }
 
 /// Runs a command.
@@ -79,6 +85,8 @@ pub fn run_command(command: &Command) -> anyhow::Result<Report> {
         Command::Explain(args) => explain::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Score(args) => score::run(args),
+        Command::Program(args) => program::run(args),
+        Command::Schedule(args) => schedule::run(args),
     }
 }
 
@@ -107,6 +115,8 @@ impl Command {
             Command::Explain(args) => args.json,
             Command::Bench(args) => args.json,
             Command::Score(args) => args.json,
+            Command::Program(args) => args.json,
+            Command::Schedule(args) => args.json,
         }
     }
 }

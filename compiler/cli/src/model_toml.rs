@@ -46,6 +46,9 @@ pub struct ModelToml {
     /// Integer inputs.
     #[serde(default)]
     pub inputs: BTreeMap<String, InputToml>,
+    /// Programs around the model.
+    #[serde(default)]
+    pub programs: BTreeMap<String, crate::program::ProgramToml>,
     /// Inputs that become constants.
     #[serde(default)]
     pub set: BTreeMap<String, f32>,
@@ -75,6 +78,8 @@ pub struct FlowToml {
     pub time: Option<String>,
     /// The deployed time.
     pub time_value: Option<f32>,
+    /// What the time input reads where the time is 1; 1 if not stated. Programs use it.
+    pub time_scale: Option<f32>,
     /// 0 or 1: where on the time axis the noise is.
     pub noise_at: u8,
     /// What the network predicts; only the velocity `"v"` is known.
