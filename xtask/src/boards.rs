@@ -39,10 +39,16 @@ pub const SELFTEST: Firmware =
     Firmware { folder: "selftest", bin: "flowlet-board-selftest", seeds: 0, features: &[], board: "mps2-an386" };
 /// Every kernel of a core against its reference.
 pub const CONFORMANCE: Firmware = Firmware { folder: "conformance", bin: "flowlet-board-conformance", ..SELFTEST };
+/// Samplers around a network.
+pub const SAMPLERS: Firmware = Firmware { folder: "programs", bin: "samplers", ..SELFTEST };
+/// Inversion, steering and a chain of latents.
+pub const EDITS: Firmware = Firmware { bin: "edits", ..SAMPLERS };
+/// Programs of two networks.
+pub const TWO_NETWORKS: Firmware = Firmware { bin: "networks", ..SAMPLERS };
 /// Single layers, counted.
 pub const BENCH: Firmware = Firmware { folder: "bench-mcu", bin: "flowlet-board-bench-mcu", ..SELFTEST };
 
-const FIRMWARE: &[Firmware] = &[FASHION_TINY, FASHION, SELFTEST];
+const FIRMWARE: &[Firmware] = &[FASHION_TINY, FASHION, SELFTEST, SAMPLERS, EDITS, TWO_NETWORKS];
 
 /// When an emulated run is taken for hung. The longest takes about a minute on two cores.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -8,6 +8,7 @@
 //! - [`peers`]: other runtimes beside flowlet, in one interleaved run.
 //! - [`quality`]: what int8 costs, beside other toolchains' int8.
 //! - [`zoo`]: a page of every model with its scores and costs.
+//! - [`programs`]: samplers, edits and schedules: host against board, and against known answers.
 //! - [`setup`]: what all of that needs from the system, and how to get it.
 
 mod aarch64;
@@ -22,6 +23,7 @@ mod demo_report;
 mod figures;
 mod host;
 mod peers;
+mod programs;
 mod quality;
 mod rows;
 mod selftest;
@@ -44,6 +46,7 @@ usage: cargo xtask <command>
   quality [--install] [MODEL] [--samples N] [--json]
                             score our int8 and other toolchains' on the same noise
   zoo [--score]             write a page of all models; --score draws their scores again first
+  programs [--install]      run samplers, edits and schedules on this host and on an emulated board
   setup [--install]         list what the above need from the system
 --install gets what is missing (apt-get, rustup); without it nothing on the system is changed.";
 
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         ["bench-mcu"] if !all => bench_mcu::command(install),
         ["bench-a64"] if !all => bench_a64::command(install),
         [aarch64::program::NAME, rest @ ..] if !all => aarch64::program::command(rest),
+        ["programs"] if !all => programs::command(install),
         ["setup"] if !all => setup::command(install),
         ["peers", rest @ ..] if !all => peers::command(install, rest),
         ["quality", rest @ ..] if !all => quality::command(install, rest),

@@ -1,0 +1,307 @@
+//! `cargo xtask programs`: samplers, edits and schedules, on this host and on an emulated board, against known answers.
+//!
+//! Writes `target/programs.json` and pictures under `target/programs`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use serde_json::{Value, json};
+
+use crate::boards::{self, EDITS, Firmware, SAMPLERS, TWO_NETWORKS};
+use crate::cargo;
+use crate::figures;
+use crate::rows::{Outcome, Rows};
+use crate::setup::{self, Need};
+
+/// The committed programs: the model's folder, the program, and the firmware that runs it.
+const PROGRAMS: [(&str, &str, Firmware); 13] = [
+    ("digits", "euler_4", SAMPLERS),
+    ("digits", "heun_4", SAMPLERS),
+    ("digits", "midpoint_4", SAMPLERS),
+    ("digits", "reanchor_4", SAMPLERS),
+    ("digits", "stochastic_4", SAMPLERS),
+    ("digits", "stream_4", SAMPLERS),
+    ("digits", "edit_4", EDITS),
+    ("digits", "inpaint_8", EDITS),
+    ("digits", "enlarge_8", EDITS),
+    ("digits", "deblur_8", EDITS),
+    ("digits", "chain_2", EDITS),
+    ("digits-a", "cycle_8", TWO_NETWORKS),
+    ("digits-unet", "turbo_4", TWO_NETWORKS),
+];
+
+/// Digits that some programs start from.
+const DATA: &str = "models/digits/held-out/images.npy";
+
+/// Runs everything; the exit code is 0, 1 when something failed, or 3 when only the board did not run.
+pub fn command(install: bool) -> ExitCode {
+    let mut found = Vec::new();
+    let mut rows = Rows::default();
+    rows.run("known answers", || harness(&mut found));
+    let mut flowlet = None;
+    rows.run("the flowlet command", || {
+        flowlet = Some(figures::command()?);
+        Ok::<String, String>(String::new())
+    });
+    if let Some(flowlet) = &flowlet {
+        rows.run("programs on this host", || on_host(flowlet, &mut found));
+        rows.run("pictures", || pictures(flowlet));
+        rows.run("inpainting", || inpainting(flowlet, &mut found));
+        rows.run("schedules", || schedules(flowlet, &mut found));
+    }
+    let missing = setup::ensure(Need::BOARD, install);
+    for firmware in [SAMPLERS, EDITS, TWO_NETWORKS] {
+        rows.run(&format!("board: {}", firmware.bin), || on_board(firmware, &missing, &mut found));
+    }
+    rows.run("report", || write(&found));
+    println!("{}", table(&found));
+    rows.print();
+    let (failed, not_run) = rows.failed_and_not_run();
+    match (failed, not_run, missing.is_empty()) {
+        (0, 0, _) => ExitCode::SUCCESS,
+        (0, _, false) => ExitCode::from(3),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// The rows that the tests on Gaussian data print.
+fn harness(found: &mut Vec<Value>) -> Result<String, String> {
+    let words = ["test", "--release", "--package", "flowlet-score", "--test", "programs", "--", "--nocapture"];
+    let output = cargo::call(&words).output().map_err(|why| format!("cargo test: {why}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        return Err(format!("the known answers are missed:\n{text}{}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let before = found.len();
+    for line in text.lines().filter_map(|line| line.split_once("row ").map(|(_, row)| row)) {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let [program, evaluations, measured, expected] = cells[..] else { continue };
+        found.push(json!({
+            "program": program, "model": "Gaussian", "evaluations": evaluations.parse::<u64>().ok(),
+            "measured": measured.parse::<f64>().ok(), "expected": expected,
+        }));
+    }
+    match found.len() - before {
+        0 => Err("the tests printed no row".to_owned()),
+        n => Ok(format!("{n} figures")),
+    }
+}
+
+fn flp(model: &str, name: &str) -> PathBuf {
+    cargo::root().join("models").join(model).join("programs").join(name).with_extension("flp")
+}
+
+fn json_of(command: &mut Command) -> Result<Value, String> {
+    let output = command.current_dir(cargo::root()).output().map_err(|why| format!("{command:?}: {why}"))?;
+    if !output.status.success() {
+        return Err(format!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|why| format!("{command:?} printed no JSON: {why}"))
+}
+
+/// What a board runs, here: seeds 0 and 1, labels 3 and 7, or none where a program starts from data.
+fn on_host(flowlet: &Path, found: &mut Vec<Value>) -> Result<String, String> {
+    for (model, name, _) in PROGRAMS {
+        let path = flp(model, name);
+        let shown = json_of(
+            Command::new(flowlet).args(["program", "show", "--target", "qemu-mps2-an386", "--json"]).arg(&path),
+        )?;
+        let text = shown["text"].as_str().unwrap_or("");
+        let reads_data = text.contains("lane data") || text.contains("lane observed");
+        let guided = text.contains("labels 10\n");
+        let labels = match (reads_data, guided) {
+            (true, true) => "9,9",
+            (true, false) => "10,10",
+            (false, _) => "3,7",
+        };
+        let run = ["program", "run", "--seed", "0", "--count", "2", "--label", labels, "--data", DATA, "--json"];
+        let ran = json_of(Command::new(flowlet).args(run).arg(&path))?;
+        let evaluations: u64 =
+            shown["evaluations"].as_object().map_or(0, |e| e.values().filter_map(Value::as_u64).sum());
+        found.push(json!({
+            "program": name, "model": model, "evaluations": evaluations, "digest_host": ran["digest"],
+            "flash_per_step_bytes": shown["flash_per_step_bytes"], "ram_bytes": shown["ram_bytes"],
+            "flash_bytes": shown["weights_bytes"].as_u64().unwrap_or(0) + shown["constants_bytes"].as_u64().unwrap_or(0),
+        }));
+    }
+    Ok(format!("{} programs", PROGRAMS.len()))
+}
+
+fn pictures(flowlet: &Path) -> Result<String, String> {
+    let folder = cargo::target().join("programs");
+    for (model, name, _) in PROGRAMS {
+        let out = folder.join(name).with_extension("png");
+        let mut command = Command::new(flowlet);
+        command.args(["program", "run", "--count", "10", "--data", DATA, "--out"]).arg(out);
+        json_of(command.arg(flp(model, name)).arg("--json"))?;
+    }
+    Ok(folder.display().to_string())
+}
+
+/// PSNR on hidden values of held-out digits, in int8 and f32.
+fn inpainting(flowlet: &Path, found: &mut Vec<Value>) -> Result<String, String> {
+    let labels = "models/digits/held-out/label.npy";
+    let float = cargo::target().join("programs").join("inpaint_8.f32.flp");
+    let build = ["program", "build", "models/digits/model.toml", "inpaint_8", "--precision", "f32", "--json", "-o"];
+    json_of(Command::new(flowlet).args(build).arg(&float))?;
+    let mut steered = Vec::new();
+    for (precision, path) in [("f32", float), ("int8", flp("digits", "inpaint_8"))] {
+        let run = ["program", "run", "--count", "360", "--data", DATA, "--data-labels", labels, "--json"];
+        let psnr = json_of(Command::new(flowlet).args(run).arg(&path))?["psnr_hidden_db"].clone();
+        let number = |key: &str| psnr[key].as_f64().ok_or(format!("no PSNR in {psnr}"));
+        let (ours, unsteered, filled) = (number("steered")?, number("unsteered")?, number("bilinear")?);
+        found.push(json!({
+            "program": format!("inpaint_8, {precision}, PSNR dB"), "model": "digits", "evaluations": 16, "measured": ours,
+            "expected": format!("above unsteered {unsteered:.2} and bilinear {filled:.2}"),
+        }));
+        if ours <= unsteered || ours <= filled {
+            return Err(format!(
+                "{precision}: {ours:.2} dB is not above {unsteered:.2} unsteered and {filled:.2} filled"
+            ));
+        }
+        steered.push(ours);
+    }
+    let gap = steered[0] - steered[1];
+    if gap.abs() > 0.5 {
+        return Err(format!("int8 is {gap:.2} dB below f32"));
+    }
+    Ok(format!("{:.2} dB in int8, {gap:.2} below f32", steered[1]))
+}
+
+/// Steps of the schedules that are compared.
+const STEPS: [usize; 5] = [2, 3, 4, 6, 8];
+/// Samples of each label that a schedule is scored on.
+const SAMPLES: &str = "200";
+/// Guidance of the teacher's pairs.
+const GUIDANCE: &str = "1.75";
+
+/// Frechet distance of Bellman and equal steps on the teacher of the Fashion-MNIST models, in int8, on one noise.
+fn schedules(flowlet: &Path, found: &mut Vec<Value>) -> Result<String, String> {
+    let folder = cargo::target().join("programs");
+    let teacher = cargo::root().join("models/fashion-teacher");
+    let config = teacher.join("model.toml");
+    let steps = STEPS.map(|k| k.to_string()).join(",");
+    let mut command = Command::new(flowlet);
+    command.arg("schedule").arg(&config).args(["--steps", &steps, "--guidance", GUIDANCE, "--precision", "int8"]);
+    command.arg("--plot").arg(folder.join("schedules.svg")).arg("--json");
+    let tables = json_of(&mut command)?["schedules"].clone();
+    let text = std::fs::read_to_string(&config).map_err(|why| format!("cannot read {}: {why}", config.display()))?;
+    let beside = format!("onnx = \"{}/", teacher.display());
+    let mut text = text.replacen("onnx = \"", &beside, 1);
+    for table in tables.as_array().ok_or("no schedules")? {
+        let k = table["steps"].as_u64().ok_or("no steps")?;
+        let common = format!("sampler = \"euler\"\nguidance = {GUIDANCE}\ncalibration = 32\n");
+        text += &format!("\n[programs.bellman_{k}]\n{common}times = {}\n", table["times"]);
+        text += &format!("\n[programs.equal_{k}]\n{common}steps = {k}\n");
+    }
+    let toml = folder.join("schedules.toml");
+    std::fs::write(&toml, text).map_err(|why| format!("cannot write {}: {why}", toml.display()))?;
+    let mut lines = Vec::new();
+    for k in STEPS {
+        let mut distance = |kind: &str| -> Result<f64, String> {
+            let name = format!("{kind}_{k}");
+            let path = folder.join(&name).with_extension("flp");
+            let build = json_of(
+                Command::new(flowlet).args(["program", "build", "--json", "-o"]).arg(&path).arg(&toml).arg(&name),
+            )?;
+            let out = folder.join(&name);
+            let run = ["program", "run", "--count", SAMPLES, "--label", "all", "--json", "--out"];
+            json_of(Command::new(flowlet).args(run).arg(&out).arg(&path))?;
+            let samples = out.join("sample.npy");
+            let mut score = Command::new(flowlet);
+            score.arg("score").arg("--samples").arg(samples).args(["--scoring", "models/scoring", "--json"]);
+            let scored = json_of(&mut score)?;
+            let fd = find_number(&scored, "fd").ok_or(format!("no Frechet distance in {scored}"))?;
+            found.push(json!({
+                "program": format!("{name}, int8, FD"), "model": "fashion-teacher", "evaluations": 2 * k, "measured": fd,
+                "expected": if kind == "bellman" { "at most that of equal steps" } else { "" },
+                "flash_per_step_bytes": build["flash_per_step_bytes"], "ram_bytes": build["ram_bytes"],
+            }));
+            Ok(fd)
+        };
+        let (even, best) = (distance("equal")?, distance("bellman")?);
+        lines.push(format!("{k}: {best:.3} for {even:.3}"));
+        if k == 4 && best > even {
+            return Err(format!("at 4 steps the Bellman schedule has {best:.3}, equal steps {even:.3}"));
+        }
+    }
+    Ok(lines.join(", "))
+}
+
+/// The first number under this key, at any depth.
+fn find_number(value: &Value, key: &str) -> Option<f64> {
+    match value {
+        Value::Object(map) => {
+            map.get(key).and_then(Value::as_f64).or_else(|| map.values().find_map(|inner| find_number(inner, key)))
+        }
+        Value::Array(list) => list.iter().find_map(|inner| find_number(inner, key)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+/// Builds a firmware, runs it, and compares its digests with this host's.
+fn on_board(firmware: Firmware, missing: &[Need], found: &mut [Value]) -> Outcome {
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.iter().map(|need| need.name()).collect();
+        return Outcome::NotRun(format!("not there: {}", names.join(", ")));
+    }
+    compared(firmware, found).into()
+}
+
+fn compared(firmware: Firmware, found: &mut [Value]) -> Result<String, String> {
+    let built = firmware.build()?;
+    built.check_panics()?;
+    let report = built.run(true)?;
+    boards::same_count(&report)?;
+    for model in &report.models {
+        let here = |row: &&mut Value| row["program"] == model.model.as_str() && row["digest_host"].is_string();
+        let row = found.iter_mut().find(here).ok_or(format!("{} did not run on this host", model.model))?;
+        row["digest_board"] = json!(model.digest);
+        row["instructions"] = json!(model.instructions().map(|count| count.most));
+        row["stack_bytes"] = json!(model.stack_bytes);
+        if row["digest_host"] != row["digest_board"] {
+            return Err(format!(
+                "{}: the board's digest {} is not the host's {}",
+                model.model, model.digest, row["digest_host"]
+            ));
+        }
+    }
+    Ok(format!("{} programs, the host's digests, no panic path, one instruction count each", report.models.len()))
+}
+
+fn write(found: &[Value]) -> Result<String, String> {
+    let path = cargo::target().join("programs.json");
+    let text = serde_json::to_string_pretty(found).map_err(|why| why.to_string())?;
+    std::fs::write(&path, text).map_err(|why| format!("cannot write {}: {why}", path.display()))?;
+    Ok(path.display().to_string())
+}
+
+fn table(found: &[Value]) -> String {
+    let mut out = String::from(
+        "\n| program | model | passes | measured | expected | digest, host = board | instructions | flash a step and label | RAM |\n|---|---|---|---|---|---|---|---|---|\n",
+    );
+    let number = |value: &Value| value.as_u64().map_or_else(String::new, flowlet_compiler::codegen::grouped);
+    for row in found {
+        let measured = row["measured"]
+            .as_f64()
+            .map_or_else(String::new, |m| if m.abs() < 0.01 { format!("{m:.1e}") } else { format!("{m:.3}") });
+        let digest = |key: &str| row[key].as_str().map(|d| d[..8.min(d.len())].to_owned());
+        let digests = match (digest("digest_host"), digest("digest_board")) {
+            (Some(host), Some(board)) => format!("{host} = {board}"),
+            (Some(host), None) => format!("{host}, board not run"),
+            (None, _) => String::new(),
+        };
+        let text = |key: &str| row[key].as_str().unwrap_or("").to_owned();
+        out += &format!(
+            "| {} | {} | {} | {measured} | {} | {digests} | {} | {} | {} |\n",
+            text("program"),
+            text("model"),
+            number(&row["evaluations"]),
+            text("expected"),
+            number(&row["instructions"]),
+            number(&row["flash_per_step_bytes"]),
+            number(&row["ram_bytes"])
+        );
+    }
+    out
+}
