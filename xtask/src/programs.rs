@@ -30,6 +30,9 @@ const PROGRAMS: [(&str, &str, Firmware); 13] = [
     ("digits-unet", "turbo_4", TWO_NETWORKS),
 ];
 
+/// The board that runs them.
+pub const BOARD: &str = SAMPLERS.board;
+
 /// Digits that some programs start from.
 const DATA: &str = "models/digits/held-out/images.npy";
 
@@ -62,6 +65,18 @@ pub fn command(install: bool) -> ExitCode {
         (0, _, false) => ExitCode::from(3),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// The committed programs on a board, each compared with this host: a row of the tests. Needs no importer.
+pub fn check() -> Result<String, String> {
+    let build = ["build", "--release", "--package", "flowlet-cli", "--no-default-features"];
+    cargo::run(&mut cargo::call(&build))?;
+    let flowlet = cargo::target().join("release").join(format!("flowlet{}", std::env::consts::EXE_SUFFIX));
+    let mut found = Vec::new();
+    on_host(&flowlet, &mut found)?;
+    let notes: Result<Vec<String>, String> =
+        [SAMPLERS, EDITS, TWO_NETWORKS].into_iter().map(|firmware| compared(firmware, &mut found)).collect();
+    Ok(notes?.join("; "))
 }
 
 /// The rows that the tests on Gaussian data print.

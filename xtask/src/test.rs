@@ -8,7 +8,7 @@ use crate::boards::{self, FASHION, FASHION_TINY, Firmware};
 use crate::conformance::Executed;
 use crate::rows::{Outcome, Rows};
 use crate::setup::{self, Need};
-use crate::{aarch64, cargo, host, selftest};
+use crate::{aarch64, cargo, host, programs, selftest};
 
 /// Names, in rows and separated by commas, what must run and not only not fail: what CI sets.
 const REQUIRE: &str = "REQUIRE_ISA";
@@ -100,6 +100,9 @@ fn firmware_rows(rows: &mut Rows, missing: &[Need], all: bool) -> Executed {
         row("conformance", true, &mut || on_board(missing, || executed.on_board(board)));
         row(FASHION_TINY.bin, chosen, &mut || on_board(missing, || run_firmware(FASHION_TINY.on(board))));
         row(FASHION.bin, true, &mut || on_board(missing, || run_firmware(FASHION.on(board))));
+        if board.name == programs::BOARD {
+            row("programs", true, &mut || on_board(missing, programs::check));
+        }
     }
     executed
 }
