@@ -5,7 +5,7 @@
 /// An arena that is too small does not compile:
 ///
 /// ```compile_fail,E0080
-/// let mut arena = flowlet::Arena::<95>::new();
+/// let mut arena = flowlet::Arena::<79>::new();
 /// let model = flowlet_tests::generated::tiny::Model::new(&mut arena);
 /// ```
 ///

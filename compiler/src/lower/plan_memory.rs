@@ -194,6 +194,7 @@ impl<'d> Problem<'d> {
                 && let Some(place) = parents[ops[i].write]
                 && self.may_lie_inside(from, &parents)
                 && self.used[from].1 == i
+                && self.keeps_shape(from, i)
             {
                 parents[from] = Some(place);
             }
@@ -249,6 +250,13 @@ impl<'d> Problem<'d> {
         }
         let kernel = |i: usize| matches!(ops[i].work, Work::Kernel(_)).then_some(Placed::Op(i));
         after.into_iter().enumerate().flat_map(|(i, copies)| kernel(i).into_iter().chain(copies)).collect()
+    }
+
+    /// Whether operation `i` reads and writes the tensor's own shape: ranges of one tensor must be the same or apart.
+    fn keeps_shape(&self, from: usize, i: usize) -> bool {
+        let (op, tensors) = (&self.draft.ops[i], &self.draft.tensors);
+        let shape = tensors[op.write].shape;
+        tensors[from].shape == shape && op.reads.iter().all(|view| view.tensor != from || view.shape == shape)
     }
 
     fn may_lie_inside(&self, tensor: usize, parents: &[Option<(usize, usize)>]) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! A [`Program`] is to a list of network calls what a [`crate::ir::Graph`] is to a network: it has a text form that prints
 //! and parses ([`text`]), a verifier that names both sides of what does not fit ([`verify()`]), builders ([`samplers`],
-//! [`steer`], [`cycle`]), a file ([`file`]) and a lowered form ([`lower()`]) that devices run. The runtime's
+//! [`steer`], [`cycle`]), a file ([`mod@file`]) and a lowered form ([`lower()`]) that devices run. The runtime's
 //! `flowlet::program::Runner` is the one interpreter: on hosts over f32 or int8 networks, on boards over generated code.
 
 pub mod bellman;
