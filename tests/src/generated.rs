@@ -1,6 +1,6 @@
 //! Models that the build script compiled.
 
-/// One of every kernel, in 96 bytes.
+/// One of every kernel, in 80 bytes.
 ///
 /// An arena that is too small does not compile:
 ///
