@@ -50,13 +50,13 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "1")]
     pub draws: NonZeroUsize,
     /// Folder with features and accuracy (.flq or .onnx), reference_mu.npy, reference_sigma.npy
-    /// [default: what [scoring] in model.toml names, or 'scoring' beside the model's folder]
+    /// [default: what the table 'scoring' of model.toml names, or 'scoring' beside the model's folder]
     #[arg(long, value_name = "DIR", help_heading = "Networks")]
     pub scoring: Option<PathBuf>,
     /// Feature network: one picture in, one vector out; goes with --reference
     #[arg(long, value_name = "MODEL", help_heading = "Networks")]
     pub features: Option<PathBuf>,
-    /// Real data in that network: mu [D] and sigma [D,D], as pytorch-fid writes them; features [N,D] for precision and
+    /// Real data in that network: mu (D) and sigma (D x D), as pytorch-fid writes them; features (N x D) for precision and
     /// recall
     #[arg(long, value_name = "FILE.npz", help_heading = "Networks")]
     pub reference: Option<PathBuf>,

@@ -27,7 +27,7 @@ impl Reference {
         Ok(Reference { gaussian: Gaussian::fit(&rows, width)?, rows })
     }
 
-    /// The arrays `mu` [D] and `sigma` [D, D] of an `.npz` file, as pytorch-fid and its kin write it, and `features`
+    /// The arrays `mu` of D and `sigma` of D x D of an `.npz` file, as pytorch-fid and its kin write it, and `features`
     /// [N, D] if it is there.
     ///
     /// # Errors
