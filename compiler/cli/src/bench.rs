@@ -1,5 +1,7 @@
 //! `flowlet bench`: time and memory on this host.
 
+mod layers;
+
 use crate::calibrate::Calibrate;
 use crate::engines::with_engine;
 use crate::feeds::{Samples, Source};
@@ -7,6 +9,8 @@ use crate::model::Model;
 use crate::options::{ModelArgs, Precision};
 use crate::progress::Bar;
 use crate::report::{Report, Table, bytes};
+use anyhow::bail;
+use flowlet_compiler::flq;
 use flowlet_compiler::ir::{Def, Graph, InputKind};
 use flowlet_score::{Engine, map_samples};
 use std::num::NonZeroUsize;
@@ -15,9 +19,9 @@ use std::time::Instant;
 /// Arguments of `flowlet bench`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:
-  flowlet bench fashion.flq --runs 100
-Compare medians of runs under a low load only; the load is printed. With --threads N, N samples run at once and the
-time is that of one of them. This is the time of the portable kernels here, and says nothing about a microcontroller.")]
+  flowlet bench fashion.flq --threads 2 --layers
+Compare medians of runs under a low load only; the load is printed. With --streams N, N samples run at once and the
+time is that of one of them. This is the time of this host's kernels, and says nothing about a microcontroller.")]
 pub struct Args {
     /// The model.
     #[command(flatten)]
@@ -25,9 +29,15 @@ pub struct Args {
     /// Timed runs, after a tenth as many that are not timed
     #[arg(long, value_name = "N", default_value = "50")]
     pub runs: NonZeroUsize,
-    /// Samples that run at the same time, each in a thread
+    /// Threads that share the work of a sample (int8)
     #[arg(long, value_name = "N", default_value = "1")]
     pub threads: NonZeroUsize,
+    /// Samples that run at the same time, each with threads of its own
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub streams: NonZeroUsize,
+    /// Also the time of every layer (int8)
+    #[arg(long)]
+    pub layers: bool,
     /// Arithmetic [default: what the file holds]
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
@@ -47,6 +57,9 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     let model = Model::load(&args.model)?;
     let prepared = model.prepare(args.precision, args.calibrate.as_ref())?;
     let graph = &*prepared.graph;
+    if !flq::is_quantized(graph) && (args.layers || args.threads.get() > 1) {
+        bail!("--layers and --threads time int8 kernels, and '{}' runs in f32: add --precision int8", graph.name);
+    }
     let load = load_average();
     let before = resident("VmRSS:");
     let mut ms = with_engine(graph, prepared.hash, |engine| times(engine, args))?;
@@ -58,11 +71,20 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     let mut report = Report::new();
     report.notes = model.notes();
     let precision = graph.meta("precision").unwrap_or("f32");
-    let mut table =
-        Table::titled(&["precision", "threads", "runs", "median ms", "min ms", "max ms", "quartiles / median"]);
+    let mut table = Table::titled(&[
+        "precision",
+        "threads",
+        "streams",
+        "runs",
+        "median ms",
+        "min ms",
+        "max ms",
+        "quartiles / median",
+    ]);
     table.row([
         precision.to_owned(),
         args.threads.to_string(),
+        args.streams.to_string(),
         ms.len().to_string(),
         format!("{median:.3}"),
         format!("{low:.3}"),
@@ -71,6 +93,9 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     ]);
     report.line(format!("{} on this host", graph.name));
     report.table(&table);
+    if args.layers {
+        layers::time(graph, prepared.hash, args, &mut report)?;
+    }
     if let (Some(before), Some(peak)) = (before, peak) {
         report.line(format!("memory of the process: peak {}, {} before the runs", bytes(peak), bytes(before)));
     }
@@ -83,6 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     report.set("model", graph.name.clone());
     report.set("precision", precision);
     report.set("threads", args.threads.get());
+    report.set("streams", args.streams.get());
     report.set("runs", ms.len());
     report.set("peak_rss_bytes", peak);
     report.set("rss_before_bytes", before);
@@ -93,7 +119,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
 /// Milliseconds of each timed run.
 fn times(engine: &Engine<'_>, args: &Args) -> anyhow::Result<Vec<f64>> {
     let samples = inputs(engine.graph())?;
-    let warm = args.runs.get().div_ceil(10).max(args.threads.get());
+    let warm = args.runs.get().div_ceil(10).max(args.streams.get());
     let bar = Bar::new("timing", args.runs.get() + warm);
     let count = |done: usize| bar.at(done);
     let run = |worker: &mut flowlet_score::Worker<'_, '_>, i: usize| {
@@ -102,7 +128,7 @@ fn times(engine: &Engine<'_>, args: &Args) -> anyhow::Result<Vec<f64>> {
         std::hint::black_box(worker.run(&feeds)?);
         Ok::<f64, flowlet_score::ScoreError>(start.elapsed().as_secs_f64() * 1e3)
     };
-    let all = map_samples(args.runs.get() + warm, args.threads, &count, || engine.worker(), run)?;
+    let all = map_samples(args.runs.get() + warm, args.streams, &count, || engine.worker_on(args.threads.get()), run)?;
     Ok(all.into_iter().skip(warm).collect())
 }
 

@@ -186,12 +186,17 @@ fn verify_accepts_the_authors_outputs_and_fails_on_others() {
 fn bench_prints_times_memory_and_load() {
     let f = folder("bench");
     quantised(&f);
-    let json = flowlet(&f, "bench {}/q.flq --runs 5 --threads 2 --json").ok().json();
+    let json = flowlet(&f, "bench {}/q.flq --runs 5 --threads 2 --streams 2 --layers --json").ok().json();
+    let layers = json["layers"].as_array().expect("layers");
+    assert!(layers.iter().any(|layer| layer["op"] == "conv" && layer["macs"].as_u64() > Some(0)), "{json}");
+    assert!(layers.iter().all(|layer| layer["us"].as_f64() > Some(0.0)), "{json}");
     for key in ["median_ms", "min_ms", "max_ms", "spread", "peak_rss_bytes", "load_average"] {
         assert!(json[key].is_number(), "{key}: {json}");
     }
     let text = flowlet(&f, "bench {}/q.flq --runs 5").ok().stdout;
     assert!(text.contains("load average") && text.contains("peak"), "{text}");
+    write_flq(&f, "m", PICTURE);
+    flowlet(&f, "bench {}/m.flq --runs 5 --layers").refused(&["--layers", "f32"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::ScoreError;
 use crate::layout::{channels_first, channels_last};
 use flowlet::kernels::port::{dequantise, quantise_finite};
 use flowlet::plan::CheckedPlan;
-use flowlet::{ARENA_ALIGNMENT, Executor};
+use flowlet::{ARENA_ALIGNMENT, Executor, Threads};
 use flowlet_compiler::interp::Interpreter;
 use flowlet_compiler::ir::{DType, Data, Def, Graph, InputKind, Tensor, Type, ValueId};
 use flowlet_compiler::quantize::noise_tensor;
@@ -56,20 +56,27 @@ impl<'a> Engine<'a> {
         self.graph
     }
 
-    /// What one thread needs to run samples.
+    /// What is needed to run one sample after another, on one thread.
     pub fn worker(&self) -> Worker<'_, 'a> {
+        self.worker_on(1)
+    }
+
+    /// The same with `threads` that share the work of a sample; a graph in the interpreter takes one.
+    pub fn worker_on(&self, threads: usize) -> Worker<'_, 'a> {
         let arena = match &self.form {
             Form::Interpreter(_) => Vec::new(),
             Form::Plan(plan) => vec![0; plan.plan().arena_bytes as usize + ARENA_ALIGNMENT],
         };
-        Worker { engine: self, arena }
+        let threads = (threads > 1).then(|| Threads::new(threads));
+        Worker { engine: self, arena, threads }
     }
 }
 
-/// The memory of one thread.
+/// The memory of one sample, and the threads that share its work.
 pub struct Worker<'e, 'a> {
     engine: &'e Engine<'a>,
     arena: Vec<i8>,
+    threads: Option<Threads>,
 }
 
 impl Worker<'_, '_> {
@@ -85,7 +92,7 @@ impl Worker<'_, '_> {
         }
         match &self.engine.form {
             Form::Interpreter(interpreter) => interpret(graph, interpreter, feeds),
-            Form::Plan(plan) => execute(graph, *plan, &mut self.arena, feeds),
+            Form::Plan(plan) => execute(graph, *plan, &mut self.arena, self.threads.as_ref(), feeds),
         }
     }
 }
@@ -167,7 +174,13 @@ fn wrong_feed(graph: &Graph, id: ValueId, found: &str) -> ScoreError {
     }
 }
 
-fn execute(graph: &Graph, plan: CheckedPlan<'_>, arena: &mut [i8], feeds: &[Feed<'_>]) -> Result<Outcome, ScoreError> {
+fn execute(
+    graph: &Graph,
+    plan: CheckedPlan<'_>,
+    arena: &mut [i8],
+    threads: Option<&Threads>,
+    feeds: &[Feed<'_>],
+) -> Result<Outcome, ScoreError> {
     let skip = arena.as_ptr().align_offset(ARENA_ALIGNMENT).min(ARENA_ALIGNMENT);
     let mut model = Executor::new(plan, &mut arena[skip..])?;
     for (&id, feed) in graph.inputs.iter().zip(feeds) {
@@ -181,7 +194,10 @@ fn execute(graph: &Graph, plan: CheckedPlan<'_>, arena: &mut [i8], feeds: &[Feed
             Feed::Values(values) => model.write_f32(value.name.as_str(), &channels_last(&value.ty.dims, values))?,
         }
     }
-    model.run(0)?;
+    match threads {
+        Some(threads) => model.run_on(threads, 0)?,
+        None => model.run(0)?,
+    }
     let mut outcome = Outcome { values: Vec::new(), raw: Vec::new() };
     for &id in &graph.outputs {
         let value = graph.value(id);

@@ -37,6 +37,8 @@ pub struct Refusal {
     pub why: String,
 }
 
+/// A peer's output counts as close as ours down to so many decibels below.
+const CLOSE_DB: f64 = 6.0;
 /// Most letters of a reason in the list below the table; the JSON has all.
 const MOST_LETTERS: usize = 160;
 
@@ -64,7 +66,7 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Prints the table as Markdown, and what did not run below it.
+    /// Prints both tables as Markdown, and what did not run below them.
     pub fn print(&self) {
         let [one, two] = self.peak_gmacs;
         println!(
@@ -92,11 +94,47 @@ impl Table {
                 db(row.peer_snr_db),
             );
         }
+        println!(
+            "\n| model | threads | flowlet int8 ms | SNR dB | of peak | fastest peer as close to f32 | ratio | fastest of all | ratio |"
+        );
+        println!("|---|---|---|---|---|---|---|---|---|");
+        self.digest().iter().for_each(|line| println!("{line}"));
         let lines = self.refusals();
         if !lines.is_empty() {
             println!("\nNot run:\n");
             lines.iter().for_each(|line| println!("- {line}"));
         }
+    }
+
+    /// For each model and number of threads: ours, the fastest peer that is as close to f32, and the fastest of all.
+    fn digest(&self) -> Vec<String> {
+        let ran = || self.rows.iter().filter(|row| row.refused.is_none());
+        let mut lines: Vec<String> = Vec::new();
+        let mut seen: Vec<(&str, usize)> = Vec::new();
+        for row in ran() {
+            let key = (row.model.as_str(), row.threads);
+            if seen.contains(&key) {
+                continue;
+            }
+            seen.push(key);
+            let fastest = |close: bool| {
+                ran()
+                    .filter(|r| (r.model.as_str(), r.threads) == key && (!close || r.is_as_close()))
+                    .min_by(|a, b| a.ratio().0.total_cmp(&b.ratio().0))
+                    .map_or("- | -".to_owned(), |r| format!("{} {} | {:.2}", r.peer, r.precision, r.ratio().0))
+            };
+            lines.push(format!(
+                "| {} | {} | {:.3} | {} | {:.0} % | {} | {} |",
+                row.model,
+                row.threads,
+                median(&row.ours),
+                row.ours_snr_db.map_or("-".to_owned(), |snr| format!("{snr:.0}")),
+                row.percent_of_peak(self.peak_gmacs).unwrap_or(f64::NAN),
+                fastest(true),
+                fastest(false),
+            ));
+        }
+        lines
     }
 
     /// One line for each engine and reason, with the models and threads.
@@ -134,6 +172,15 @@ impl Row {
         let ratios: Vec<f64> = self.theirs.iter().zip(&self.ours).map(|(theirs, ours)| theirs / ours).collect();
         let low = ratios.iter().copied().fold(f64::INFINITY, f64::min);
         (median(&ratios), low, ratios.iter().copied().fold(0.0, f64::max))
+    }
+
+    /// Whether the peer's output is as close to f32 as ours, to [`CLOSE_DB`].
+    fn is_as_close(&self) -> bool {
+        match (self.peer_snr_db, self.ours_snr_db) {
+            (Some(theirs), Some(ours)) => theirs + CLOSE_DB >= ours,
+            // The yardstick itself, or one without outputs to compare.
+            _ => true,
+        }
     }
 
     fn percent_of_peak(&self, [one, two]: [f64; 2]) -> Option<f64> {
@@ -199,6 +246,27 @@ pub fn snr_db(wanted: &[f32], found: &[f32]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn timed(peer: &str, theirs: f64, peer_snr_db: f64) -> Row {
+        Row {
+            ours: vec![1.0],
+            theirs: vec![theirs],
+            ours_snr_db: Some(20.0),
+            peer_snr_db: Some(peer_snr_db),
+            macs: Some(1e6),
+            refused: None,
+            ..refused("a", peer, "")
+        }
+    }
+
+    #[test]
+    fn a_fast_peer_that_is_far_from_f32_does_not_count_as_close() {
+        let mut table = Table::new(0.0, "none", [2.0, 4.0]);
+        table.push(timed("rough", 1.5, 13.9));
+        table.push(timed("fair", 1.75, 14.0));
+        table.push(timed("exact", 2.0, f64::INFINITY));
+        assert_eq!(table.digest(), ["| a | 1 | 1.000 | 20 | 50 % | fair f32 | 1.75 | rough f32 | 1.50 |"]);
+    }
 
     fn refused(model: &str, engine: &str, why: &str) -> Row {
         Row {
