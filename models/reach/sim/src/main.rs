@@ -74,6 +74,9 @@ struct ScoreArgs {
     /// Number of held-out scenes
     #[arg(long, default_value_t = NonZeroUsize::MIN.saturating_add(499))]
     scenes: NonZeroUsize,
+    /// Number of the first one; scenes from 100000 on are for choices made in training
+    #[arg(long, default_value_t = 0)]
+    first: usize,
     /// Attempts at each scene, with noise of their own
     #[arg(long, default_value_t = NonZeroUsize::MIN.saturating_add(7))]
     seeds: NonZeroUsize,
@@ -200,7 +203,7 @@ fn score(args: &ScoreArgs) -> anyhow::Result<Report> {
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|part| name.contains(part.as_str()));
     let mut found = Vec::new();
     if wanted(EXPERT) {
-        found.push((EXPERT, expert_score(args.scenes.get()), None));
+        found.push((EXPERT, expert_score(args.first, args.scenes.get()), None));
     }
     for row in ROWS.iter().filter(|row| wanted(row.name)) {
         let path = models.join(row.file);
@@ -210,7 +213,7 @@ fn score(args: &ScoreArgs) -> anyhow::Result<Report> {
                 Calls::One => args.seeds.get(),
                 Calls::Many => args.teacher_seeds.get(),
             };
-            let trial = Trial { scenes: args.scenes.get(), seeds, threads };
+            let trial = Trial { first: args.first, scenes: args.scenes.get(), seeds, threads };
             let progress = bar(row.name, trial.scenes * seeds);
             let outcomes = attempts(policy, trial, &|done| progress.set_position(done as u64))?;
             progress.finish_and_clear();
@@ -234,12 +237,12 @@ fn score(args: &ScoreArgs) -> anyhow::Result<Report> {
 }
 
 /// The expert on both sides of every scene.
-fn expert_score(scenes: usize) -> Score {
+fn expert_score(first: usize, scenes: usize) -> Score {
     let both = |scene: u64| {
         let scene = Scene::draw(Split::Held, scene);
         [Side::Left, Side::Right].map(|side| expert_attempt(&scene, side))
     };
-    summary(&(0..scenes as u64).flat_map(both).collect::<Vec<Outcome>>(), 2)
+    summary(&(first as u64..(first + scenes) as u64).flat_map(both).collect::<Vec<Outcome>>(), 2)
 }
 
 fn percent(share: Share) -> String {
@@ -272,7 +275,7 @@ fn report(args: &ScoreArgs, found: &[(&str, Score, Option<Difference>)]) -> Repo
         }));
     }
     report.table(&table);
-    report.line(format!("{} held-out scenes; 95 % intervals of Wilson over scenes", args.scenes));
+    report.line(format!("{} held-out scenes from {}; 95 % intervals of Wilson over scenes", args.scenes, args.first));
     for (name, _, apart) in found {
         if let Some(d) = apart {
             report.line(format!(
@@ -282,6 +285,7 @@ fn report(args: &ScoreArgs, found: &[(&str, Score, Option<Difference>)]) -> Repo
             ));
         }
     }
+    report.set("first", args.first);
     report.set("scenes", args.scenes.get());
     report.set("rows", Value::Array(rows));
     report

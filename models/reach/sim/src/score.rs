@@ -32,7 +32,9 @@ impl Share {
 /// Which attempts are made.
 #[derive(Clone, Copy, Debug)]
 pub struct Trial {
-    /// Number of held-out scenes.
+    /// Number of the first held-out scene.
+    pub first: usize,
+    /// How many scenes there are.
     pub scenes: usize,
     /// Attempts at each scene, with noise of their own.
     pub seeds: usize,
@@ -88,7 +90,7 @@ pub fn attempts(policy: &Policy<'_>, trial: Trial, progress: Progress<'_>) -> an
         progress,
         || policy.planner(),
         |planner, i| {
-            let (scene, seed) = (i / trial.seeds, i % trial.seeds);
+            let (scene, seed) = (trial.first + i / trial.seeds, i % trial.seeds);
             attempt(&Scene::draw(Split::Held, scene as u64), |seen, call| {
                 planner.plan(seen, noise_seed(scene, seed, call))
             })
@@ -132,7 +134,7 @@ pub fn difference(
         progress,
         || (driver.planner(), other.planner()),
         |(driver, other), i| {
-            let (scene, seed) = (i / trial.seeds, i % trial.seeds);
+            let (scene, seed) = (trial.first + i / trial.seeds, i % trial.seeds);
             let mut pairs: Vec<(Chunk, Chunk)> = Vec::new();
             let plan = |seen: &Observation, call: usize| -> anyhow::Result<Chunk> {
                 let noise = noise_seed(scene, seed, call);
