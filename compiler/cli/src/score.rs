@@ -2,20 +2,20 @@
 
 mod networks;
 mod samples;
+mod source;
 mod table;
 
 pub use networks::Networks;
 pub use samples::{OptionalModel, SampleSource};
 
-use crate::engines::with_engine;
-use crate::model::{Model, Prepared};
 use crate::options::{ModelArgs, Precision, threads, write};
 use crate::progress::Bar;
 use crate::report::Report;
 use anyhow::{anyhow, bail};
 use flowlet::Digester;
-use flowlet_score::{Pictures, Reference, Scorer, Scores, all_threads, generate, label_count, scored_draws};
+use flowlet_score::{Pictures, Reference, Scorer, Scores, all_threads};
 use serde_json::Map;
+use source::Source;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -25,7 +25,9 @@ use std::path::PathBuf;
   flowlet score models/fashion/fashion.onnx --samples 1000                 f32, and int8 against it
   flowlet score fashion.flq --against models/fashion/fashion.onnx --samples 10000
   flowlet score fashion.flq --draws 5                                      with a confidence interval
-  flowlet score --samples pictures.npy --scoring models/scoring            pictures of any other program
+  flowlet score models/digits/model.toml --program euler_4                 a program of many steps, f32 and int8
+  flowlet score models/digits/programs/euler_4.flp                         the same from its file
+  flowlet score --samples pictures.npy --scoring models/scoring            pictures of any other software
   flowlet score --samples real.npy --features net.onnx --write-reference stats.npz
   flowlet score my.onnx --features net.onnx --reference stats.npz          in your own feature network
 Picture i has seed i and label i modulo the number of labels that the classifier knows; the next draw goes on with the
@@ -37,6 +39,9 @@ pub struct Args {
     /// Number of pictures that the model draws, or pictures: [N, C, H, W], numbers in 0..1 or uint8
     #[arg(long, value_name = "N|FILE.npy", default_value = "1000")]
     pub samples: SampleSource,
+    /// Score this program of MODEL, which is a model.toml then
+    #[arg(long, value_name = "NAME")]
+    pub program: Option<String>,
     /// Labels of the pictures of a file [default: picture i has label i modulo the number of labels]
     #[arg(long, value_name = "FILE.npy")]
     pub labels: Option<PathBuf>,
@@ -95,6 +100,7 @@ impl Args {
         Args {
             model: OptionalModel::of(model),
             samples: SampleSource::Count(samples),
+            program: None,
             labels: None,
             against: None,
             precision: None,
@@ -148,20 +154,19 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
             if args.labels.is_some() {
                 bail!("--labels are those of the pictures of a file; a model is asked for every label in turn");
             }
-            let model = Model::load(model)?;
-            report.notes = model.notes();
-            report.set("model", model.graph.name.clone());
+            let source = Source::load(model, args.program.as_deref())?;
+            report.notes = source.notes();
+            report.set("model", source.name());
             report.set("scores_n", samples.get());
             report.set("draws", args.draws.get());
             let networks = Networks::load(args)?;
             if let Some(out) = &args.write_reference {
-                let prepared = model.prepare(args.precision, None)?;
-                let pictures = draw(&prepared, &networks, samples.get(), 0, threads)?;
+                let pictures = source.ready(args.precision)?.draw(&networks, samples.get(), 0, threads)?;
                 return write_reference(report, &networks, &pictures, threads, out);
             }
             let draws = if args.draws.get() > 1 { format!("{} draws of ", args.draws) } else { String::new() };
-            report.line(format!("{}: {draws}{samples} pictures", model.graph.name));
-            score_model(args, &model, samples.get(), &networks, threads)?
+            report.line(format!("{}: {draws}{samples} pictures", source.name()));
+            score_source(&mut report, args, &source, samples.get(), &networks, threads)?
         }
     };
     report.set("scores", scored.rows.iter().map(|row| (row.name.clone(), table::fields(row))).collect::<Map<_, _>>());
@@ -176,23 +181,31 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Scores a model draw by draw, so that only the pictures of one are in memory.
-fn score_model(
+/// Scores a model or a program draw by draw, so that only the pictures of one are in memory.
+fn score_source(
+    report: &mut Report,
     args: &Args,
-    model: &Model,
+    source: &Source,
     samples: usize,
     networks: &Networks,
     threads: NonZeroUsize,
 ) -> anyhow::Result<Scored> {
     let scorer = networks.scorer()?;
     let wanted = |precision| args.precision.is_none_or(|only| only == precision);
-    let against = args.against.as_ref().map(|path| Model::load(&ModelArgs::of(path))).transpose()?;
-    let float = against.as_ref().or((model.precision() == Precision::F32).then_some(model));
-    if float.is_none() && args.precision == Some(Precision::F32) {
-        model.float()?;
+    let against = args.against.as_ref().map(|path| Source::load(&ModelArgs::of(path), None)).transpose()?;
+    let float = against.as_ref().or((source.precision() == Precision::F32).then_some(source));
+    // A file of int8 alone is asked for f32 only where somebody wants that, and then says why there is none.
+    let asked = float.or((args.precision == Some(Precision::F32)).then_some(source));
+    let float = asked.map(|source| source.ready(Some(Precision::F32))).transpose()?;
+    let can_int8 = wanted(Precision::Int8) && !(source.is_file_of_f32() && args.precision.is_none());
+    let int8 = can_int8.then(|| source.ready(Some(Precision::Int8))).transpose()?;
+    if let Some(ready) = int8.as_ref().or(float.as_ref()) {
+        let passes = ready.passes();
+        report.set("passes", passes);
+        if passes > 1 {
+            report.line(format!("{passes} network passes a picture"));
+        }
     }
-    let float = float.map(|model| model.prepare(Some(Precision::F32), None)).transpose()?;
-    let int8 = wanted(Precision::Int8).then(|| model.prepare(Some(Precision::Int8), None)).transpose()?;
     let (mut rows, mut digester, mut exact) = (Vec::new(), Digester::new(), int8.is_some());
     let mut keep = |precision: Precision, scores| match rows.iter_mut().find(|r: &&mut Row| r.name == precision.name())
     {
@@ -200,33 +213,18 @@ fn score_model(
         None => rows.push(Row { name: precision.name().to_owned(), draws: vec![scores] }),
     };
     for number in 0..args.draws.get() {
-        let reference = float.as_ref().map(|float| draw(float, networks, samples, number, threads)).transpose()?;
+        let reference = float.as_ref().map(|float| float.draw(networks, samples, number, threads)).transpose()?;
         if let Some(pictures) = reference.as_ref().filter(|_| wanted(Precision::F32)) {
             keep(Precision::F32, judge(scorer, pictures, None, threads)?);
         }
         if let Some(int8) = &int8 {
-            let pictures = draw(int8, networks, samples, number, threads)?;
+            let pictures = int8.draw(networks, samples, number, threads)?;
             exact &= !pictures.raw().is_empty();
             digester.add_bytes(pictures.raw());
             keep(Precision::Int8, judge(scorer, &pictures, reference.as_ref(), threads)?);
         }
     }
     Ok(Scored { rows, features: networks.features.name.clone(), digest: exact.then(|| digester.finish().to_string()) })
-}
-
-fn draw(
-    prepared: &Prepared<'_>,
-    networks: &Networks,
-    samples: usize,
-    number: usize,
-    threads: NonZeroUsize,
-) -> anyhow::Result<Pictures> {
-    let bar = Bar::new(&format!("drawing in {}", prepared.graph.meta("precision").unwrap_or("f32")), samples);
-    let progress = |done: usize| bar.at(done);
-    // A model may take a label that no classifier knows: none.
-    let labels = label_count(&prepared.graph).min(networks.labels().unwrap_or(usize::MAX));
-    let draws = scored_draws(labels, samples, number);
-    with_engine(&prepared.graph, prepared.hash, |engine| Ok(generate(engine, &draws, threads, &progress)?))
 }
 
 fn judge(
@@ -264,9 +262,14 @@ fn scoring_folder(args: &Args) -> anyhow::Result<PathBuf> {
     if let Some(folder) = &args.scoring {
         return Ok(folder.clone());
     }
-    let beside = |model: &PathBuf| Some(model.canonicalize().ok()?.parent()?.parent()?.join("scoring"));
+    // A program lies a folder deeper than its model.
+    let beside = |model: &PathBuf| {
+        let path = model.canonicalize().ok()?;
+        let depth = if source::is_program(&path) { 4 } else { 3 };
+        path.ancestors().take(depth).skip(2).map(|folder| folder.join("scoring")).find(|folder| folder.is_dir())
+    };
     let models = args.model.0.iter().map(|m| &m.model).chain(&args.against);
-    models.filter_map(beside).find(|folder| folder.is_dir()).ok_or_else(|| {
+    models.filter_map(beside).next().ok_or_else(|| {
         anyhow!(
             "there is no folder 'scoring' beside the model's: give --scoring DIR, as models/scoring, or a network as \
              --features MODEL --reference FILE.npz"

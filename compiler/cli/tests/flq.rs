@@ -251,6 +251,50 @@ fn score_of_a_model_against_itself() {
     flowlet(&f, call).refused(&["features.flq", "features.onnx"]);
 }
 
+#[test]
+fn score_of_a_program() {
+    let f = folder("score-program");
+    let committed = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/digits/programs").join(name);
+    std::fs::create_dir_all(f.join("programs")).unwrap();
+    for name in ["euler_4.flp", "inpaint_8.flp"] {
+        std::fs::copy(committed(name), f.join("programs").join(name)).unwrap();
+    }
+    let network = |name: &str, outputs: usize| {
+        let text = format!(
+            "graph \"{name}\" (%image: f32[1,1,8,8]) -> (%y) {{\n  meta \"precision\" = \"f32\"\n  const @w: \
+             f32[{outputs},64] = random 5\n  %f = reshape %image {{dims=[1,64]}} : f32[1,64] from \"flat\"\n  %y = \
+             linear %f, @w : f32[1,{outputs}] from \"fc\"\n}}\n"
+        );
+        write_flq(&f, name, &text);
+    };
+    network("features", 2);
+    network("accuracy", 1);
+    write_npy(&f, "reference_mu", &[2], vec![0.0, 0.0]);
+    write_npy(&f, "reference_sigma", &[2, 2], vec![1.0, 0.0, 0.0, 1.0]);
+
+    let call = "score {}/programs/euler_4.flp --scoring {} --samples 12 --json";
+    let one = flowlet(&f, &format!("{call} --threads 1")).ok();
+    assert_eq!(one.stdout, flowlet(&f, &format!("{call} --threads 3")).ok().stdout);
+    let json = one.json();
+    assert!(json["passes"] == 8 && json["bit_exact"] == true && json["scores"]["f32"].is_null(), "{json}");
+    assert!(json["scores"]["int8"]["fd"].is_number() && json["scores"]["int8"]["accuracy"] == 1.0, "{json}");
+    // The classifier knows one label, so these are the seeds and labels of this run.
+    let ran = flowlet(&f, "program run {}/programs/euler_4.flp --seed 0 --count 12 --label 0 --json").ok().json();
+    assert_eq!(ran["digest"], json["digest"]);
+
+    // The model.toml that names the networks lies above the program.
+    flowlet(&f, "score {}/programs/euler_4.flp --scoring {} --samples 12 --write-reference {}/own.npz").ok();
+    std::fs::write(f.join("model.toml"), "[scoring]\nfeatures = \"features.flq\"\nreference = \"own.npz\"\n").unwrap();
+    let own = flowlet(&f, "score {}/programs/euler_4.flp --samples 12 --json").ok().json();
+    assert!(own["scores"]["int8"]["precision"] == 1.0, "{own}");
+
+    flowlet(&f, "score {}/programs/inpaint_8.flp --scoring {} --samples 12").refused(&["inpaint_8", "noise alone"]);
+    flowlet(&f, &format!("{call} --precision f32")).refused(&["int8 only", "--precision f32"]);
+    flowlet(&f, &format!("{call} --noise x")).refused(&["--noise", "no effect"]);
+    flowlet(&f, "score {}/model.toml --scoring {} --samples 12").refused(&["--program"]);
+    flowlet(&f, "score {}/features.flq --program p --scoring {} --samples 12").refused(&["--program", "model.toml"]);
+}
+
 /// The features of these networks are the four numbers of a picture.
 #[test]
 fn score_of_pictures_in_a_file() {

@@ -27,6 +27,13 @@ impl Pictures {
         Ok(Pictures { dims: dims.to_vec(), values, raw: Vec::new(), labels })
     }
 
+    /// The same pictures with the bytes that a digest of them is taken over.
+    #[must_use]
+    pub fn with_raw(mut self, raw: Vec<i8>) -> Self {
+        self.raw = raw;
+        self
+    }
+
     /// Number of pictures.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -58,7 +65,8 @@ impl Pictures {
         self.values.get(i * size..(i + 1) * size).unwrap_or(&[])
     }
 
-    /// The s8 values of all pictures in NHWC order: what the digest is taken over. Empty for float graphs.
+    /// What the digest is taken over: the s8 values of all pictures in NHWC order, or the bytes of the f32 lanes that a
+    /// program over int8 networks draws in. Empty for float graphs.
     pub fn raw(&self) -> &[i8] {
         &self.raw
     }

@@ -153,7 +153,7 @@ fn word(name: &str) -> String {
 }
 
 /// The data range of the model that a program was made for.
-pub(super) fn range(program: &Program) -> [f32; 2] {
+pub fn range(program: &Program) -> [f32; 2] {
     let parsed = program.meta("range").and_then(|r| {
         let (lo, hi) = r.split_once(',')?;
         Some([lo.parse().ok()?, hi.parse().ok()?])

@@ -5,8 +5,8 @@ mod drive;
 mod make;
 
 pub use describe::{Kind, ProgramToml};
-pub use drive::{Outcome, Repair, Task, drive, repair};
-pub use make::{Made, load, make, make_trajectory};
+pub use drive::{Given, Outcome, Repair, Task, drive, repair};
+pub use make::{Made, load, make, make_trajectory, range};
 
 use crate::model_toml::ModelToml;
 use crate::options::{Precision, read, write};
@@ -243,7 +243,7 @@ fn execute(args: &RunArgs) -> anyhow::Result<Report> {
     let outcomes = with_program(&program, &graphs, hash, |engine| {
         if task.repairs() {
             let seeds = args.seed..args.seed + args.count.get() as u64;
-            repaired(&mut report, repair(engine, &task, seeds, labels[0])?, make::range(&program));
+            repaired(&mut report, repair(engine, &task, seeds, labels[0])?, range(&program));
         }
         let run = |i: usize| drive(engine, &task, draws[i].0, draws[i].1);
         let worker = || ();

@@ -1,5 +1,6 @@
 //! The networks that score, and what real data look like in them.
 
+use super::source::is_program;
 use super::{Args, scoring_folder};
 use crate::model::Model;
 use crate::model_toml::ModelToml;
@@ -98,8 +99,18 @@ impl Networks {
 /// The networks of the table `[scoring]` in the `model.toml` beside the model, if there is one.
 fn named_by_model(args: &Args) -> anyhow::Result<Option<Networks>> {
     let Some(model) = &args.model.0 else { return Ok(None) };
-    let path = model.config.clone().unwrap_or_else(|| model.model.with_file_name("model.toml"));
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+    let beside = |path: &Path| path.with_file_name("model.toml");
+    let places = match &model.config {
+        Some(config) => vec![config.clone()],
+        None if model.model.extension().is_some_and(|e| e == "toml") => vec![model.model.clone()],
+        // A program lies in a folder of its model's.
+        None => {
+            let above = model.model.parent().filter(|_| is_program(&model.model)).map(beside);
+            std::iter::once(beside(&model.model)).chain(above).collect()
+        }
+    };
+    let read = |path: std::path::PathBuf| Some((std::fs::read_to_string(&path).ok()?, path));
+    let Some((text, path)) = places.into_iter().find_map(read) else { return Ok(None) };
     let Some(named) = ModelToml::parse(&text, &path)?.scoring else { return Ok(None) };
     let features = network(&path.with_file_name(&named.features))?;
     let mut scorer = Scorer::new(features.clone(), Reference::from_npz(&path.with_file_name(&named.reference))?)?;
