@@ -39,7 +39,7 @@ pub fn command(score: bool) -> ExitCode {
 fn write(folder: &Path, out: &Path) -> Result<String, String> {
     let models = records::models(folder)?;
     for model in models.iter().filter(|m| m.stale) {
-        println!("{}: the recorded draws are those of another .flq; run `cargo xtask zoo --score`", model.name);
+        println!("{}: recorded draws are those of another file; run `cargo xtask zoo --score`", model.name);
     }
     let results = fs::read_to_string(folder.join("RESULTS.md")).unwrap_or_default();
     let rows: Vec<Value> = models.iter().flat_map(|m| m.scores.iter().map(|s| s.to_json(&m.name))).collect();
@@ -61,15 +61,24 @@ fn write(folder: &Path, out: &Path) -> Result<String, String> {
     Ok(format!("{} models, {} scores: {}, {}", models.len(), rows.len(), html.display(), json.display()))
 }
 
-/// Draws the int8 scores of every picture model whose `.flq` is not the one on record, and records them in
-/// `models/scoring/draws.json`, model by model: what was drawn before a kill is kept.
+/// Draws the int8 scores of every picture model and of every program that draws from noise, where the file is not the one
+/// on record, and records them in `models/scoring/draws.json`, one by one: what was drawn before a kill is kept.
 fn record() -> Result<(), String> {
     let flowlet = figures::command()?;
     let folder = cargo::root().join("models");
     let path = folder.join("scoring").join("draws.json");
     let known = records::json(&path)?.filter(|r| r["samples"] == SAMPLES && r["draws"] == DRAWS).unwrap_or_default();
-    let mut models = Map::new();
+    let (mut models, mut programs) = (Map::new(), Map::new());
     for model in records::folders(&folder)? {
+        for file in records::programs(&model)? {
+            let bytes = fs::read(&file).map_err(|why| format!("cannot read {}: {why}", file.display()))?;
+            let name = format!("{}/{}", records::stem(&model), records::stem(&file));
+            let entry = known_or_drawn(&flowlet, &file, &bytes, &known["programs"][&name]);
+            let Ok(entry) = entry.inspect_err(|why| println!("{name}: not scored, {why}")) else { continue };
+            println!("{name}: {}", entry["scores"]["int8"]);
+            programs.insert(name, entry);
+            save(&path, &models, &programs)?;
+        }
         let name = records::stem(&model);
         let file = model.join(&name).with_extension("flq");
         if !file.exists() {
@@ -82,21 +91,27 @@ fn record() -> Result<(), String> {
             println!("{name}: not scored, it draws no pictures from noise");
             continue;
         }
-        let hash = records::hex(&flq::hash(&bytes));
-        let entry = match &known["models"][&name] {
-            entry if entry["flq_sha256"] == hash => Ok(entry.clone()),
-            _ => draw(&flowlet, &file, hash),
-        };
+        let entry = known_or_drawn(&flowlet, &file, &bytes, &known["models"][&name]);
         let Ok(entry) = entry.inspect_err(|why| println!("{name}: not scored, {why}")) else { continue };
         println!("{name}: {}", entry["scores"]["int8"]);
         models.insert(name, entry);
-        let record = json!({ "samples": SAMPLES, "draws": DRAWS, "models": models });
-        fs::write(&path, format!("{record:#}\n")).map_err(|why| format!("cannot write {}: {why}", path.display()))?;
+        save(&path, &models, &programs)?;
     }
     Ok(())
 }
 
-/// The scores of a `.flq` with this hash.
+fn save(path: &Path, models: &Map<String, Value>, programs: &Map<String, Value>) -> Result<(), String> {
+    let record = json!({ "samples": SAMPLES, "draws": DRAWS, "models": models, "programs": programs });
+    fs::write(path, format!("{record:#}\n")).map_err(|why| format!("cannot write {}: {why}", path.display()))
+}
+
+/// The entry of a file of these bytes: the one on record, or a new one.
+fn known_or_drawn(flowlet: &Path, file: &Path, bytes: &[u8], known: &Value) -> Result<Value, String> {
+    let hash = records::hex(&flq::hash(bytes));
+    if known["sha256"] == hash { Ok(known.clone()) } else { draw(flowlet, file, hash) }
+}
+
+/// The scores of a `.flq` or `.flp` with this hash.
 fn draw(flowlet: &Path, file: &Path, hash: String) -> Result<Value, String> {
     let mut call = Command::new(flowlet);
     call.arg("score").arg(file).args(["--precision", "int8", "--json"]);
@@ -105,7 +120,7 @@ fn draw(flowlet: &Path, file: &Path, hash: String) -> Result<Value, String> {
     for scores in found["scores"].as_object_mut().into_iter().flat_map(|s| s.values_mut()) {
         tidy(scores);
     }
-    Ok(json!({ "flq_sha256": hash, "features": found["features"], "scores": found["scores"] }))
+    Ok(json!({ "sha256": hash, "passes": found["passes"], "features": found["features"], "scores": found["scores"] }))
 }
 
 /// Six decimals, no fields without a value, and no single draws: what is recorded changes only when a score does.

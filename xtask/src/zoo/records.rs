@@ -28,7 +28,7 @@ pub struct Model {
     pub networks: Vec<Network>,
     /// Every score that is on record.
     pub scores: Vec<Score>,
-    /// Whether the recorded draws are those of another `.flq`.
+    /// Whether recorded draws are those of another `.flq` or `.flp`.
     pub stale: bool,
 }
 
@@ -126,8 +126,16 @@ fn model(folder: &Path, draws: &Value) -> Result<Model, String> {
     for path in with_ending(folder, "flq")? {
         let bytes = fs::read(&path).map_err(|why| format!("cannot read {}: {why}", path.display()))?;
         networks.push(network(&path, &bytes)?);
-        let drawn = drawn_scores(draws, &stem(&path), &flq::hash(&bytes));
-        stale |= drawn.is_empty() && !draws["models"][stem(&path)].is_null();
+        let record = &draws["models"][stem(&path)];
+        let drawn = drawn_scores(draws, record, None, &flq::hash(&bytes));
+        stale |= drawn.is_empty() && !record.is_null();
+        scores.extend(drawn);
+    }
+    for path in programs(folder)? {
+        let bytes = fs::read(&path).map_err(|why| format!("cannot read {}: {why}", path.display()))?;
+        let record = &draws["programs"][format!("{}/{}", stem(folder), stem(&path))];
+        let drawn = drawn_scores(draws, record, Some(&stem(&path)), &flq::hash(&bytes));
+        stale |= drawn.is_empty() && !record.is_null();
         scores.extend(drawn);
     }
     let summary = card.split("\n\n").map(str::trim).find(|p| !p.is_empty() && !p.starts_with(['#', '!', '|']));
@@ -244,20 +252,31 @@ fn student_scores(card: &Value) -> Vec<Score> {
     scores
 }
 
-/// The recorded draws of a `.flq`; none when they are those of other bytes.
-fn drawn_scores(draws: &Value, name: &str, hash: &[u8; 32]) -> Vec<Score> {
-    let record = &draws["models"][name];
-    if record["flq_sha256"] != hex(hash) {
+/// The recorded draws of a `.flq`, or of a program of this name; none when they are those of other bytes.
+fn drawn_scores(draws: &Value, record: &Value, program: Option<&str>, hash: &[u8; 32]) -> Vec<Score> {
+    if record["sha256"] != hex(hash) {
         return Vec::new();
     }
     let mut scores = card_scores(&record["scores"], "draws.json");
     for score in &mut scores {
-        score.steps = Some(1);
+        if let Some(program) = program {
+            score.variant = format!("{program}, {}", score.variant);
+        }
+        score.steps = record["passes"].as_u64();
         score.samples = draws["samples"].as_u64();
         score.draws = draws["draws"].as_u64().unwrap_or(1);
         score.features = record["features"].as_str().map(str::to_owned);
     }
     scores
+}
+
+/// The programs of a model, by name.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn programs(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let programs = folder.join("programs");
+    if programs.is_dir() { with_ending(&programs, "flp") } else { Ok(Vec::new()) }
 }
 
 /// The files of a folder with this ending, by name.
@@ -320,15 +339,18 @@ mod tests {
     fn draws_of_another_file_do_not_count() {
         let hash = [7; 32];
         let own: String = "07".repeat(32);
-        let draws = |sha: &str| {
-            json!({ "samples": 2000, "draws": 5, "models": { "m": { "flq_sha256": sha, "features": "f",
-                    "scores": { "int8": { "fd": 1.0, "interval": { "fd": 0.1 } } } } } })
+        let draws = json!({ "samples": 2000, "draws": 5 });
+        let record = |sha: &str| {
+            json!({ "sha256": sha, "features": "f", "passes": 8,
+                    "scores": { "int8": { "fd": 1.0, "interval": { "fd": 0.1 } } } })
         };
-        let found = drawn_scores(&draws(&own), "m", &hash);
-        assert_eq!((found[0].samples, found[0].draws), (Some(2000), 5));
+        let found = drawn_scores(&draws, &record(&own), None, &hash);
+        assert_eq!((found[0].samples, found[0].draws, found[0].steps), (Some(2000), 5, Some(8)));
+        assert_eq!(found[0].variant, "int8");
         assert_eq!(found[0].interval_of("fd", 2), Some("\u{b1} 0.10".to_owned()));
-        assert!(drawn_scores(&draws("00"), "m", &hash).is_empty());
-        assert!(drawn_scores(&draws(&own), "other", &hash).is_empty());
+        assert_eq!(drawn_scores(&draws, &record(&own), Some("euler_4"), &hash)[0].variant, "euler_4, int8");
+        assert!(drawn_scores(&draws, &record("00"), None, &hash).is_empty());
+        assert!(drawn_scores(&draws, &Value::Null, None, &hash).is_empty());
     }
 
     #[test]
