@@ -9,6 +9,7 @@ import argparse
 import json
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
@@ -51,12 +52,15 @@ IMAGE = (1, 28, 28)
 
 @dataclass(frozen=True)
 class Lengths:
-    """The three stages of one student; `anneal` mixes fresh noise into the pairs in the first part of reflow."""
+    """The three stages of one student; `anneal` mixes fresh noise into the pairs in the first part of reflow, `match`
+    weighs the distribution of its samples in the last stage.
+    """
 
     reflow: Schedule = Schedule(steps=800, lr=1.5e-3, warmup=100, floor=0.2, ema=0.998, seed=4)
     distill: Schedule = Schedule(steps=2000, lr=1.2e-3, warmup=50, floor=0.05, ema=0.998, seed=5)
-    settle: Schedule = Schedule(steps=400, lr=3e-4, warmup=20, floor=0.01, ema=0.995, seed=6)
+    settle: Schedule = Schedule(steps=800, lr=6e-4, warmup=20, floor=0.01, ema=0.995, seed=6)
     anneal: bool = False
+    match: float = 5.0
 
     def shortened(self, reflow: int, distill: int, settle: int) -> Lengths:
         return replace(
@@ -76,7 +80,11 @@ class Plan:
     pairs: PairConfig = PairConfig(count=12_000, steps=5, method="heun", end=0.95, clamp=(-1.0, 1.0), seed=8)
     guidance: float = 1.75
     students: Lengths = Lengths()
-    vits: Lengths = Lengths().shortened(200, 500, 60)
+    vits: Lengths = replace(
+        Lengths().shortened(200, 500, 60),
+        settle=Schedule(steps=60, lr=3e-4, warmup=20, floor=0.01, ema=0.995, seed=6),
+        match=0.0,
+    )
     qat: Schedule = Schedule(steps=200, lr=1e-4, warmup=10, floor=0.01, ema=0.99, seed=7)
     ablation: ablation.AblationConfig = ablation.AblationConfig()
     latent: latent.LatentPlan = latent.LatentPlan()
@@ -88,6 +96,8 @@ class Plan:
     few_steps: int = 12
     many_steps: int = 50
     many_scored: int = 1000
+    draws: int = 5
+    measured: int = 2000
 
     def of(self, model: str) -> Lengths:
         if model in VITS:
@@ -95,10 +105,11 @@ class Plan:
         return replace(self.students, anneal=model in ("fashion-tiny", "fashion-large"))
 
 
+_SMOKE_REFINED = {"schedule": Schedule(steps=3, lr=1e-3, warmup=1, seed=41), "scored": 50, "measured": 100}
 SMOKE = Plan(
-    classifier_steps=20,
-    teacher=Schedule(steps=20, lr=1e-3, warmup=5, seed=1),
-    pairs=PairConfig(count=500, steps=2, method="heun", end=0.95, clamp=(-1.0, 1.0)),
+    classifier_steps=6,
+    teacher=Schedule(steps=6, lr=1e-3, warmup=2, seed=1),
+    pairs=PairConfig(count=250, steps=2, method="heun", end=0.95, clamp=(-1.0, 1.0)),
     students=Lengths().shortened(8, 8, 3),
     vits=Lengths().shortened(6, 6, 2),
     qat=Schedule(steps=2, lr=1e-4, warmup=1, seed=7),
@@ -106,14 +117,16 @@ SMOKE = Plan(
         Schedule(steps=5, lr=1e-3, warmup=2, seed=4), Schedule(steps=5, lr=1e-3, warmup=2, seed=5), 2, 200
     ),
     latent=latent.LATENT_SMOKE,
-    refined=replace(refiner.FASHION_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=41), scored=50),
+    refined=replace(refiner.FASHION_PLAN, **_SMOKE_REFINED),
     digits=DIGITS_SMOKE,
-    refined_digits=replace(refiner.DIGITS_PLAN, schedule=Schedule(steps=3, lr=1e-3, warmup=1, seed=42), scored=50),
+    refined_digits=replace(refiner.DIGITS_PLAN, **_SMOKE_REFINED),
     guidance_trial=100,
     scored=200,
     few_steps=2,
     many_steps=4,
     many_scored=100,
+    draws=2,
+    measured=100,
 )
 
 
@@ -143,6 +156,7 @@ class Run:
     def checkpoint(self, stage: str, model: str = "") -> Path:
         return self.work / (f"{model}.{stage}.pt" if model else f"{stage}.pt")
 
+    @cached_property
     def scorer(self) -> scoring.Scorer:
         features = classifiers.load("features", self.nets)
         reference = scoring.moments(features, self.images("t10k")[0])
@@ -182,7 +196,7 @@ def stage_classifiers(run: Run) -> None:
     for name in classifiers.CONFIGS:
         model = classifiers.fit(name, run.nets, images, labels, run.plan.classifier_steps)
         result[name] = round(classifiers.accuracy(model, *test), 4)
-    scorer = run.scorer()
+    scorer = run.scorer
     result["fd_of_10000_train_images"] = round(
         scoring.frechet(scoring.moments(scorer.features, images[:10_000]), scorer.reference), 4
     )
@@ -195,7 +209,7 @@ def stage_teacher(run: Run) -> None:
 
 def stage_guidance(run: Run) -> None:
     """A quick look at how guidance trades distance against class accuracy."""
-    model, scorer = run.teacher(), run.scorer()
+    model, scorer = run.teacher(), run.scorer
     z, label = noise_and_labels(run.plan.guidance_trial, 9)
     result = {}
     for guidance in (1.0, 1.5, 2.0):
@@ -227,7 +241,7 @@ def one_step_score(run: Run, model: torch.nn.Module, seed: int = 10) -> dict[str
     z, label = noise_and_labels(run.plan.scored, seed)
     model.eval()
     images = torch.cat([export.one_step(model, *part) for part in zip(z.split(50), label.split(50), strict=True)])
-    return run.scorer().score(images, label)
+    return run.scorer.score(images, label)
 
 
 def stage_reflow(run: Run, name: str) -> None:
@@ -238,22 +252,25 @@ def stage_reflow(run: Run, name: str) -> None:
 def stage_distill(run: Run, name: str) -> None:
     model = student.restore(new_student(run, name), run.start or run.checkpoint("reflow", name))
     path = run.checkpoint("distill", name)
-    model = student.distill(model, run.pairs(), run.perceptual(), run.plan.of(name).distill, path)
+    schedule, measured = run.plan.of(name).distill, run.plan.measured
+    model = student.distill(model, run.pairs(), run.perceptual(), schedule, path, measured)
     save_atomic({"ema": model.state_dict()}, run.checkpoint("calibrated", name))
     run.note(f"{name}.distill", one_step_score(run, model) | {"outliers": skipped(model)})
 
 
 def stage_settle(run: Run, name: str) -> None:
-    model = student.restore(new_student(run, name), run.checkpoint("calibrated", name))
-    path = run.checkpoint("settle", name)
-    model = student.settle(model, run.pairs(), run.perceptual(), run.plan.of(name).settle, path)
-    run.note(f"{name}.settle", one_step_score(run, model) | {"parameters": parameters(model)})
+    model = student.restore(new_student(run, name), run.start or run.checkpoint("calibrated", name))
+    path, net, lengths = run.checkpoint("settle", name), run.perceptual(), run.plan.of(name)
+    match = student.image_match(net, run.images("train")[0]) if lengths.match else None
+    model = student.settle(model, run.pairs(), net, lengths.settle, path, match, lengths.match)
+    result = one_step_score(run, model) | {"parameters": parameters(model), "match": lengths.match}
+    run.note(f"{name}.settle", result | {"continued": run.start is not None})
 
 
 def stage_spread(run: Run, name: str) -> None:
-    """The score of one trained student on five draws of noise: how far sampling alone moves it."""
+    """The score of one trained student on several draws of noise: how far sampling alone moves it."""
     model = student.restore(new_student(run, name), run.checkpoint("settle", name))
-    draws = [one_step_score(run, model, seed) for seed in range(10, 15)]
+    draws = [one_step_score(run, model, seed) for seed in range(10, 10 + run.plan.draws)]
     result = {key: [min(d[key] for d in draws), max(d[key] for d in draws)] for key in ("fd", "accuracy")}
     run.note(f"{name}.spread", result | {"draws": len(draws), "samples": draws[0]["samples"]})
 
@@ -281,7 +298,7 @@ def stage_qat(run: Run, name: str) -> None:
 
 def stage_score(run: Run) -> None:
     """The teacher as the pairs have it, by few and many Euler steps and by one, guided and not; keeps what it has."""
-    scorer, model, plan = run.scorer(), run.teacher(), run.plan
+    scorer, model, plan = run.scorer, run.teacher(), run.plan
     drawn = run.pairs()
     count = min(plan.scored, len(drawn))
     label = drawn.conditions[0]
@@ -308,7 +325,7 @@ def stage_score(run: Run) -> None:
 
 def stage_solvers(run: Run) -> None:
     """The guided teacher by Heun's method and by Euler's, at about the same number of network calls."""
-    scorer, model, plan = run.scorer(), run.teacher(), run.plan
+    scorer, model, plan = run.scorer, run.teacher(), run.plan
     z, label = noise_and_labels(plan.many_scored, 9)
     result = []
     for method, steps, end in (("heun", 5, 1.0), ("heun", 5, 0.95), ("euler", 10, 1.0), ("euler", 12, 1.0)):
@@ -325,7 +342,7 @@ def stage_ablation(run: Run) -> None:
         lambda: student.build(STUDENTS["fashion-tiny"], max(20, config.reflow.steps // 10), config.reflow.seed),
         run.pairs(),
         student.image_guided(run.perceptual()),
-        run.scorer().score,
+        run.scorer.score,
         z,
         label,
     )
@@ -343,12 +360,13 @@ def stage_ablation(run: Run) -> None:
 
 def stage_latent(run: Run) -> None:
     """All of `fashion-latent` up to its score."""
-    folder, plan, scorer = run.work / "latent", run.plan.latent, run.scorer()
+    folder, plan, scorer = run.work / "latent", run.plan.latent, run.scorer
     images, labels = run.images("train")
     pixels = image_distance(run.perceptual().maps)
     coder = latent.autoencode(folder, images, pixels, plan)
     guide = latent.teach(folder, coder, images, labels, plan)
-    net = latent.student(folder, coder, guide, pixels, plan, announce)
+    match = student.image_match(run.perceptual(), images, coder.decoder)
+    net = latent.student(folder, coder, guide, pixels, match, plan, announce)
     count = run.plan.scored
     test, test_label = run.images("t10k")
     pairs = load_pairs(folder / "pairs")
@@ -419,8 +437,8 @@ def stage_refiner(run: Run) -> None:
     z, label = noise_and_labels(plan.refined.scored, 9)
     macs = flow_macs(guide), flow_macs(model.net, (2, 28, 28))
     result = {
-        "gain": refiner.gain(model, guide, *run.images("t10k"), plan.refined.reach),
-        "rows": refiner.compare(guide, model, z, label, plan.guidance, macs, REFINED, run.scorer().score),
+        "gain": refiner.gain(model, guide, *run.images("t10k"), plan.refined.reach, plan.refined.measured // 2),
+        "rows": refiner.compare(guide, model, z, label, plan.guidance, macs, REFINED, run.scorer.score),
     }
     run.note("refiner", result)
 
@@ -506,7 +524,7 @@ def stage_digits_export(run: Run) -> None:
 
 def stage_scoring(run: Run) -> None:
     """The networks of the scores and the reference moments."""
-    export.scoring_folder(run.nets, run.scorer().reference, run.out / "scoring")
+    export.scoring_folder(run.nets, run.scorer.reference, run.out / "scoring")
 
 
 def stage_results(run: Run) -> None:
@@ -560,7 +578,7 @@ def main() -> None:
     parser.add_argument("--solver", choices=get_args(Method), help="other solver of the pairs")
     parser.add_argument("--solver-steps", type=int, help="other number of solver steps")
     parser.add_argument("--solver-end", type=float, metavar="T", help="where the pairs' solver stops; Euler goes on")
-    parser.add_argument("--start", type=Path, metavar="FILE", help="checkpoint that distill starts from, not reflow's")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="checkpoint that distill or settle starts from")
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="share `pairs` out")
     parser.add_argument("--guidance", type=float, help="other guidance of the pairs")
     parser.add_argument("--steps", type=int, help="other length of the stage that is run")

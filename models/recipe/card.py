@@ -28,6 +28,7 @@ class Lengths(Protocol):
     distill: Schedule
     settle: Schedule
     anneal: bool
+    match: float
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,18 @@ def write(
     name, teacher = subject.name, scores["teacher"]
     steps = (lengths.reflow.steps, lengths.distill.steps, lengths.settle.steps)
     annealed = ", the first of them with fresh noise mixed in (annealing reflow)" if lengths.anneal else ""
+    matched = (
+        f"\nThere the distribution of features of what it draws is pulled to that of the real training images, with weight "
+        f"{lengths.match:g} (`recipe.matching`),\nin the classifier of that distance."
+        if lengths.match
+        else ""
+    )
+    continued = (
+        "\nThe pairs counted here are those of the last stage: it went on from a student of other pairs "
+        "(`models/recipe/README.md`)."
+        if student.get("continued")
+        else ""
+    )
     real_score = {"fd": real["fd_of_10000_train_images"], "accuracy": real["accuracy"], "samples": 10_000}
     table = "\n".join(
         [
@@ -148,7 +161,7 @@ multiply-accumulates a call, GroupNorm) learns a class-conditional rectified flo
 draws {pair_count:,} pairs of noise and image ({solver(teacher)}, guidance {teacher["guidance"]}).
 The student learns those pairs as a flow ({steps[0]} batches of 64{annealed}), then at t = 0 only ({steps[1]} batches), with a
 pseudo-Huber loss on the image and a distance in a small classifier; in the last {steps[2]} batches the statistics of norms
-that have fixed ones are frozen at what noise at t = 0 gives.
+that have fixed ones are frozen at what noise at t = 0 gives.{matched}{continued}
 
 ## Scores
 
@@ -166,14 +179,18 @@ that have fixed ones are frozen at what noise at t = 0 gives.
     )
 
 
-def deployed(name: str, scored: Path) -> str:
-    """The scores that `flowlet score --json` printed, if they are there."""
+def deployed(name: str, scored: Path, from_onnx: bool = False) -> str:
+    """The scores that `flowlet score --json` printed, if they are there; `from_onnx` of a file that does not say itself
+    which input is noise.
+    """
     if not scored.exists():
         return ""
     found = json.loads(scored.read_text())
+    file = f"models/{name}/{name}"
+    call = f"{file}.onnx --noise noise" if from_onnx else f"{file}.flq --against {file}.onnx"
     samples, f32, int8 = found["scores_n"], found["scores"]["f32"], found["scores"]["int8"]
     return f"""In flowlet, on its own noise (seed i and label i modulo 10 for sample i); printed by
-`flowlet score models/{name}/{name}.flq --against models/{name}/{name}.onnx --samples {samples}`, kept in `student.json`:
+`flowlet score {call} --samples {samples}`, kept in `student.json`:
 
 | | FD | class accuracy | PSNR against f32, median / 5th percentile |
 |---|---|---|---|
@@ -378,7 +395,7 @@ image = decode(z + v(z, 0, label)).
 | `{name}.onnx` | the whole generator: `noise` [1,4,7,7], `t` [1], `label` [1] -> `image` [1,1,28,28] in about [0, 1] (opset 17, batch 1) |
 | `model.toml` | what the ONNX file cannot say; int8 with `flowlet quantize {name}.onnx --noise noise -o {name}.flq` |
 | `golden/` | sixteen inputs and the images that PyTorch computes for them |
-
+{FILES if path.with_name(f"{name}.flq").exists() else ""}
 ## Network
 
 The flow is a pre-norm mixer of convolutions at 7x7 ({mixer}); the decoder doubles
@@ -394,7 +411,7 @@ compiling; time and label are constants per class in the hidden layers' biases.
 classifier, small KL). A teacher in its latent space, a LayerNorm transformer ({guide}),
 learns a class-conditional rectified flow ({steps[1]} batches of 128) and draws {pair_count:,} pairs. The student learns them as a
 flow ({steps[2]} batches of 64), then at t = 0 only ({steps[3]}), compared in the latent and after the fixed decoder, and settles with
-frozen norms ({steps[4]}).
+frozen norms ({steps[4]}), where the distribution of features of decoded images is pulled to that of real ones (`recipe.matching`).
 
 ## Scores
 
@@ -404,6 +421,9 @@ Printed by `python -m recipe latent`.
 | | FD | class accuracy | samples |
 |---|---|---|---|
 {table}
+
+<!-- scores:begin -->
+{deployed(name, path.with_name("student.json"), from_onnx=True)}<!-- scores:end -->
 
 {LIMITS}"""
     )

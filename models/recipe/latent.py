@@ -32,6 +32,7 @@ from .distillation import (
 from .flow import guided
 from .loop import Schedule
 from .losses import Distance, pseudo_huber
+from .matching import MomentMatch
 from .nets import NULL_LABEL
 from .norm import UnifiedConfig, norms, recalibrate
 from .student import restore
@@ -42,7 +43,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class LatentPlan:
-    """Lengths of a first rehearsal on a busy core: a finished model, not yet a good one."""
+    """Lengths of minutes on a busy core: a finished model, not yet a good one."""
 
     encoded: int = 20_000
     autoencoder: Schedule = Schedule(steps=300, lr=2e-3, warmup=30, ema=0.98, seed=21)
@@ -51,7 +52,8 @@ class LatentPlan:
     guidance: float = 1.75
     reflow: Schedule = Schedule(steps=120, lr=2e-3, warmup=20, floor=0.2, ema=0.98, seed=24)
     distill: Schedule = Schedule(steps=300, lr=1.5e-3, warmup=20, floor=0.05, ema=0.99, seed=25)
-    settle: Schedule = Schedule(steps=50, lr=3e-4, warmup=20, floor=0.01, ema=0.99, seed=26)
+    settle: Schedule = Schedule(steps=300, lr=6e-4, warmup=20, floor=0.01, ema=0.99, seed=26)
+    match: float = 5.0
 
 
 LATENT_SMOKE = LatentPlan(
@@ -117,10 +119,11 @@ def student(
     model: Autoencoder,
     guide: TransformerFlow,
     pixels: Distance,
+    match: MomentMatch,
     plan: LatentPlan,
     progress: Callable[[int, int], None],
 ) -> MixerFlow:
-    """Pairs, reflow, distillation, settling; resumes anywhere."""
+    """Pairs, reflow, distillation, settling, the last with the distribution of decoded images; resumes anywhere."""
 
     def labels_of(_: torch.Generator) -> tuple[Tensor]:
         return (torch.arange(CHUNK) % 10,)
@@ -134,7 +137,7 @@ def student(
         norm.restart()
     guided_distill(net, pairs, config, plan.distill, folder / "distill.pt")
     recalibrate(net.eval(), *deployed_inputs(pairs, 1))
-    settle(net, pairs, config, plan.settle, folder / "settle.pt")
+    settle(net, pairs, replace(config, match=match, match_weight=plan.match), plan.settle, folder / "settle.pt")
     return net.eval()
 
 

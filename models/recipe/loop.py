@@ -76,10 +76,11 @@ def train(
     loss_of: Callable[[int, torch.Generator], Tensor],
     save_seconds: float = 45.0,
     optimiser: Optimiser = adam,
+    memory: nn.Module | None = None,
 ) -> dict[str, Tensor]:
     """Run (or resume, or recognise as finished) one stage; returns the averaged weights.
 
-    Without `path` nothing is saved.
+    Without `path` nothing is saved. `memory` holds as buffers what the loss remembers from step to step.
     """
     stepper = optimiser(model.parameters(), schedule.lr)
     average = {k: v.clone() for k, v in model.state_dict().items()}
@@ -89,6 +90,8 @@ def train(
         model.load_state_dict(state["model"])
         average = state["ema"]
         stepper.load_state_dict(state["optimiser"])
+        if memory is not None:
+            memory.load_state_dict(state["memory"])
         step, spent = state["step"], state["seconds"]
         print(f"{name}: resumed at step {step}", flush=True)
 
@@ -100,6 +103,7 @@ def train(
                 "model": model.state_dict(),
                 "ema": average,
                 "optimiser": stepper.state_dict(),
+                "memory": None if memory is None else memory.state_dict(),
                 "step": step,
                 "steps": schedule.steps,
                 "seconds": spent,

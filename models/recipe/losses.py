@@ -53,6 +53,18 @@ def perceptual(maps: Callable[[Tensor], list[Tensor]], image: Tensor, wanted: Te
     return total + (pooled / scale).mean()
 
 
+def pooled(maps: Callable[[Tensor], list[Tensor]], image: Tensor) -> Tensor:
+    """Mean and deviation over the positions of every channel at every layer: rows [n, 2 * channels of all layers].
+
+    `maps` and `image` as in `perceptual`.
+    """
+    rows = []
+    for layer in maps((image + 1) / 2):
+        variance, mean = torch.var_mean(layer, (2, 3), correction=0)
+        rows += [mean, (variance + 1e-6).sqrt()]
+    return torch.cat(rows, 1)
+
+
 def image_distance(maps: Callable[[Tensor], list[Tensor]], weight: float = 1.0) -> Distance:
     """Pseudo-Huber on pixels plus `weight` times `perceptual`."""
 

@@ -4,11 +4,13 @@ reflow   rectified flow on the pairs, times U-shaped as in RF++ (NeurIPS 2024);
 distill  t = 0 only: pseudo-Huber and feature distance between z + v(z, 0, label) and x^, as in the distillation
          term of SlimFlow (ECCV 2024) with a small classifier where the paper has LPIPS;
 settle   the same loss with the norms frozen at statistics measured on noise, so that training ends on exactly
-         the function that is exported.
+         the function that is exported; where a `MomentMatch` is given, also the distance between the distribution of
+         what the student draws and that of real images, in the classifier of the feature distance.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from .distillation import Anneal, GuidedConfig, Pairs, ReflowConfig, guided_dist
 from .distillation import reflow as reflow_on
 from .distillation import settle as settle_on
 from .loop import Schedule, load_checkpoint, step_rng
-from .losses import image_distance
+from .losses import image_distance, pooled
+from .matching import MomentMatch
 from .nets import FlowNet, NetConfig
 from .norm import UnifiedConfig, norms, recalibrate
 
@@ -54,16 +57,41 @@ def image_guided(net: Classifier) -> GuidedConfig:
     return GuidedConfig(batch=BATCH, distance=image_distance(net.maps))
 
 
-def distill(model: nn.Module, pairs: Pairs, net: Classifier, schedule: Schedule, path: Path) -> nn.Module:
-    """One-step regression from a warm-up on, then statistics of the deployed noise."""
+@torch.no_grad()
+def image_match(
+    net: Classifier, images: Tensor, decode: Callable[[Tensor], Tensor] = lambda x: x, batch: int = 500
+) -> MomentMatch:
+    """The distribution of real images [m, 1, h, w] in [-1, 1], as `losses.pooled` sees it in `net`; `decode` makes
+    images of what the student draws.
+    """
+
+    def features(made: Tensor) -> Tensor:
+        return pooled(net.maps, decode(made))
+
+    return MomentMatch(features, torch.cat([pooled(net.maps, part) for part in images.split(batch)]))
+
+
+def distill(
+    model: nn.Module, pairs: Pairs, net: Classifier, schedule: Schedule, path: Path, measured: int = 2000
+) -> nn.Module:
+    """One-step regression from a warm-up on, then statistics of so many samples of the deployed noise."""
     for norm in norms(model):
         norm.restart()
     guided_distill(model, pairs, image_guided(net), schedule, path)
-    recalibrate(model.eval(), *deployed_noise(pairs.z.shape[1:]))
+    recalibrate(model.eval(), *deployed_noise(pairs.z.shape[1:], measured))
     return model
 
 
-def settle(model: nn.Module, pairs: Pairs, net: Classifier, schedule: Schedule, path: Path) -> nn.Module:
+def settle(
+    model: nn.Module,
+    pairs: Pairs,
+    net: Classifier,
+    schedule: Schedule,
+    path: Path,
+    match: MomentMatch | None = None,
+    weight: float = 1.0,
+) -> nn.Module:
     for norm in norms(model):
         norm.restart()
-    return settle_on(model, pairs, image_guided(net), schedule, path).eval()
+    config = replace(image_guided(net), match=match, match_weight=weight)
+    return settle_on(model, pairs, config, schedule, path).eval()
