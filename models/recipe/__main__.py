@@ -48,6 +48,8 @@ STAGES = (
 PER_MODEL = ("reflow", "distill", "settle", "spread", "qat", "export", "card")
 MODELS = (*STUDENTS, *VITS)
 IMAGE = (1, 28, 28)
+HELD_OUT = 64
+"""Test images that the teacher's programs start from."""
 
 
 @dataclass(frozen=True)
@@ -457,6 +459,7 @@ def stage_teacher_export(run: Run) -> None:
     sheet = teacher.draw(guide, z, label, plan.few_steps, plan.guidance)
     classes = [*data.CLASSES, "none"]
     export.path_folder(guide, folder.name, folder, images[: export.GOLDEN], classes, sheet, 2)
+    export.save_arrays(folder / "held-out", images=images[:HELD_OUT], label=labels[:HELD_OUT])
     work, section = flow_macs(guide), ""
     if (run.work / "refiner.json").exists():
         inputs = refiner.example(guide, images, labels, export.GOLDEN, plan.refined.reach, step_rng(0, 1))[0]
@@ -510,6 +513,8 @@ def stage_digits_export(run: Run) -> None:
         export.path_folder(model, name, folder, own.x[: export.GOLDEN], classes, sheet, 4)
         if name in ("digits", "digits-b"):
             export.save_arrays(folder / "held-out", images=own.x, label=own.label)
+        if name == "digits":
+            export.critic_onnx(work, folder)
         size, section = (parameters(model), flow_macs(model, digits.SHAPE)), ""
         if name == "digits-unet" and (run.work / "digits-refiner.json").exists():
             small = refiner.restore(run.plan.refined_digits, work / "refiner.pt")

@@ -221,13 +221,20 @@ DIGITS_DATA = {
 }
 
 
+# Without the bar that ends a row.
+CRITIC = (
+    "| `critic.onnx` | a small classifier: `sample` [1,1,8,8] -> `probability` [1,10], the energy of `critic_2`; trained "
+    "on the training images only"
+)
+
+
 def write_digits(subject: Subject, steps: int, result: dict, accuracy: float, refiner: str, path: Path) -> None:
     """The card of one of the 8x8 flows; `refiner` is a further section or nothing."""
     name, real = subject.name, result["real"]
     data = DIGITS_DATA.get(name, "the 1,437 training images")
     what = "360 images [360,1,8,8] in [-1, 1] that no network was trained on, and their labels"
     held = {
-        "digits": f"`held-out/` | the {what}",
+        "digits": f"`held-out/` | the {what} |\n{CRITIC}",
         "digits-b": f"`held-out/` | the {what}, mapped to this domain; row by row those of `models/digits/held-out`",
     }.get(name, f"`../digits/held-out/` | the {what}")
     turned = (
@@ -338,7 +345,9 @@ distilled from.
 | `{name}.onnx` | the network: `noise` [1,1,28,28] (the state x_t), `t` [1], `label` [1] -> `velocity` [1,1,28,28] (opset 17, batch 1) |
 | `model.toml` | the flow convention, classes, pixel range, tolerance |
 | `golden/` | sixteen inputs at t = 0, 1/16, ... and the velocities that PyTorch computes for them |
-{DRAFT if path.with_name(f"{name}.flq").exists() else ""}
+{DRAFT if path.with_name(f"{name}.flq").exists() else ""}| `programs/` | samplers and inpainting as static programs, in int8: `flowlet program run` |
+| `held-out/` | the first 64 test images [64,1,28,28] in [-1, 1] and their labels, which programs start from |
+
 ## Network
 
 {network(subject)}

@@ -1,5 +1,5 @@
 """Three small classifiers: one is a loss, one measures Frechet distance, one measures class accuracy. The 8x8 digits
-have two of their own, for the two measures.
+have two of their own, for the two measures, and a third that programs run as a critic.
 
 They differ in architecture and seed, so that the network a student is trained against is never the one that
 scores it. All read images in [0, 1].
@@ -61,6 +61,7 @@ DIGITS = {
         ClassifierConfig(
             "digits-accuracy", (ConvSpec(24, 3, 1), ConvSpec(32, 3, 1), ConvSpec(48, 3, 2)), "silu", 55, shift=0
         ),
+        ClassifierConfig("digits-critic", (ConvSpec(16, 3, 2), ConvSpec(32, 3, 2)), "silu", 66, shift=0),
     )
 }
 
@@ -108,6 +109,21 @@ class FeatureNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.classifier.features(image)
+
+
+class Critic(nn.Module):
+    """Probabilities of the classes of an image in [-1, 1], for export: what a program's energy is made of."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        # A layer: the border of the next one reads zeros, so a shift before it has to stay, and layers have int8 kernels.
+        self.intensity = nn.Conv2d(1, 1, 1)
+        nn.init.constant_(self.intensity.weight, 0.5)
+        nn.init.constant_(self.intensity.bias, 0.5)
+        self.classifier = classifier
+
+    def forward(self, image: Tensor) -> Tensor:
+        return F.softmax(self.classifier(self.intensity(image)), dim=1)
 
 
 def jitter(image: Tensor, shift: int, rng: torch.Generator) -> Tensor:

@@ -244,6 +244,12 @@ def classifier_onnx(checkpoints: Path, folder: Path, prefix: str, shape: tuple[i
         onnx_export(model, (image,), ["image"], output, folder / f"{prefix}{name}.onnx")
 
 
+def critic_onnx(checkpoints: Path, folder: Path) -> None:
+    """The critic of the digits: `sample` [1,1,8,8] in [-1, 1] -> `probability` [1,10]."""
+    critic = classifiers.Critic(classifiers.load("digits-critic", checkpoints))
+    onnx_export(critic, (torch.zeros(1, 1, 8, 8),), ["sample"], "probability", folder / "critic.onnx")
+
+
 def digits_scoring(checkpoints: Path, reference: Moments, folder: Path) -> None:
     """The classifiers of the 8x8 digits and the moments of the held-out ones, `mu` and `sigma` in one archive."""
     classifier_onnx(checkpoints, folder, "digits-", (1, 8, 8))
