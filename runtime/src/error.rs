@@ -95,10 +95,24 @@ pub enum RunError {
         /// The plan.
         plan: Name,
     },
-    /// An entry point of a program reads a lane that nobody has written.
+    /// A lane of a program that nobody has written.
     LaneNotWritten {
         /// The lane.
         lane: Name,
+    },
+    /// An entry point of a program reads a lane that nobody has written.
+    LaneMissing {
+        /// The entry point.
+        entry: Name,
+        /// The lane.
+        lane: Name,
+    },
+    /// A program has no entry point of that name or number.
+    NoEntry {
+        /// The program.
+        program: Name,
+        /// The name, or the number in decimal.
+        entry: Name,
     },
 }
 
@@ -154,6 +168,13 @@ impl fmt::Display for RunError {
             ),
             RunError::LaneNotWritten { lane } => {
                 write!(f, "lane \"{lane}\" holds nothing yet: write it, or run the entry point that does")
+            }
+            RunError::LaneMissing { entry, lane } => write!(
+                f,
+                "entry point \"{entry}\" reads lane \"{lane}\", which holds nothing yet: write it, or run the entry point that does"
+            ),
+            RunError::NoEntry { program, entry } => {
+                write!(f, "the program \"{program}\" has no entry point \"{entry}\"")
             }
             RunError::Running => write!(f, "an entry point is under way: step until it is done, or cancel it"),
         }

@@ -8,18 +8,18 @@ use crate::error::{Kind, Name, RunError};
 use crate::executor::{Executor, Key, find};
 use crate::kernels::carry::Carry;
 use crate::kernels::{self, noise};
-use crate::plan::program::{CheckedProgram, Instruction, Lane, Place, Program, Role, Transfer, View};
+use crate::plan::program::{CheckedProgram, INDICES, Instruction, Lane, Place, Program, Role, Transfer, View};
 use crate::plan::{CheckedPlan, Port, RowKey};
 use crate::port;
 
 /// Networks that a program calls, numbered as in [`Program::nets`].
 pub trait Nets {
-    /// Writes the inputs of a network from the operands, runs a pass with this row of its tables, and reads its outputs
-    /// into the operands.
+    /// Writes the inputs of a network from the operands, runs a pass with these rows of its tables, one for each index
+    /// input that it has, and reads its outputs into the operands.
     ///
     /// # Errors
     /// What the network refuses.
-    fn call(&mut self, net: usize, row: u16, operands: &mut Operands<'_>) -> Result<(), RunError>;
+    fn call(&mut self, net: usize, rows: [u16; INDICES], operands: &mut Operands<'_>) -> Result<(), RunError>;
 }
 
 /// What a call reads and writes, in the program's memory.
@@ -205,11 +205,15 @@ impl<'p, 'm> Runner<'p, 'm> {
     /// # Errors
     /// An unknown entry point, a lane that it reads and nobody has written, or what a network refuses.
     pub fn run<'k>(&mut self, nets: &mut impl Nets, entry: impl Into<Key<'k>>, seed: u64) -> Result<(), RunError> {
-        let number = find(Kind::Graph, entry.into(), self.program.entries, |entry| entry.name)?;
+        let number = find(Kind::Graph, entry.into(), self.program.entries, |entry| entry.name);
+        let program = Name::new(self.program.name);
+        let number = number.map_err(|error| {
+            if let RunError::Unknown { name, .. } = error { RunError::NoEntry { program, entry: name } } else { error }
+        })?;
         let Some(entry) = self.program.entries.get(number) else { return Ok(()) };
         let missing = entry.needs & !self.ready;
         if let Some(lane) = self.program.lanes.get(missing.trailing_zeros() as usize) {
-            return Err(RunError::LaneNotWritten { lane: Name::new(lane.name) });
+            return Err(RunError::LaneMissing { entry: Name::new(entry.name), lane: Name::new(lane.name) });
         }
         for block in entry.blocks {
             for round in 0..block.rounds {
@@ -245,15 +249,17 @@ impl<'p, 'm> Runner<'p, 'm> {
         round: u16,
         seed: u64,
     ) -> Result<(), RunError> {
-        let Instruction::Call { net, reads, row, writes } = *instruction else {
+        let Instruction::Call { net, reads, rows, writes } = *instruction else {
             let constants = self.program.constants;
             Carry { words: self.words, constants, round, seed }.run(instruction);
             return Ok(());
         };
-        let label = if row.label { self.label } else { 0 };
-        let moved = row.per_round.wrapping_mul(i32::from(round)) as u16;
-        let row = row.base.wrapping_add(moved).wrapping_add(label);
-        nets.call(usize::from(net), row, &mut Operands { words: self.words, held: self.held, reads, writes, round })
+        let rows = rows.map(|row| {
+            let label = if row.label { self.label } else { 0 };
+            let moved = row.per_round.wrapping_mul(i32::from(round)) as u16;
+            row.base.wrapping_add(moved).wrapping_add(label)
+        });
+        nets.call(usize::from(net), rows, &mut Operands { words: self.words, held: self.held, reads, writes, round })
     }
 
     fn writable(&self, lane: Key<'_>) -> Result<usize, RunError> {
@@ -309,9 +315,9 @@ impl<'p, 'a> Plans<'p, 'a> {
         }
         for (net, plan) in program.nets.iter().zip(plans) {
             let plan = *Executor::new(*plan, arena)?.plan();
-            let rows = plan.indices.first().map_or(0, |index| index.count);
-            let same = net.rows == rows
-                && plan.indices.len() <= 1
+            let same = plan.indices.len() <= INDICES
+                && plan.indices.iter().all(|index| index.count == net.rows)
+                && (net.rows == 0) == plan.indices.is_empty()
                 && same(net.inputs, plan.inputs)
                 && same(net.outputs, plan.outputs);
             if !same {
@@ -331,14 +337,14 @@ fn same(wanted: &[Port<'_>], found: &[Port<'_>]) -> bool {
 }
 
 impl Nets for Plans<'_, '_> {
-    fn call(&mut self, net: usize, row: u16, operands: &mut Operands<'_>) -> Result<(), RunError> {
+    fn call(&mut self, net: usize, rows: [u16; INDICES], operands: &mut Operands<'_>) -> Result<(), RunError> {
         let unknown = RunError::Unknown { kind: Kind::Graph, name: Name::decimal(net) };
         let plan = self.plans.get(net).ok_or(unknown)?;
         let plan = plan.plan();
         operands.write_to(self.arena, plan.inputs)?;
         for step in plan.steps {
             let row = match step.bank() {
-                Some((RowKey::Index(_), _)) => usize::from(row),
+                Some((RowKey::Index(index), _)) => rows.get(usize::from(index)).copied().map_or(0, usize::from),
                 Some((RowKey::Fixed | RowKey::Iteration, _)) | None => 0,
             };
             kernels::step::run(self.arena, step, row);

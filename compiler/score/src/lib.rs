@@ -31,7 +31,7 @@ pub use manifold::{NEIGHBOUR, PrecisionRecall, precision_recall};
 pub use parallel::{all_threads, map_samples};
 pub use program::{HostNets, ProgramEngine, calibrations};
 pub use reference::Reference;
-pub use scorer::{Scorer, Scores, feature_count, features, scored_draws};
+pub use scorer::{Scorer, Scores, feature_count, features, scored_draws, share_right};
 
 /// Told how many samples are done; called from any thread.
 pub type Progress<'a> = &'a (dyn Fn(usize) + Sync);

@@ -3,6 +3,7 @@
 use crate::ScoreError;
 use crate::layout::{channels_first, channels_last};
 use flowlet::plan::CheckedPlan;
+use flowlet::plan::program::INDICES;
 use flowlet::program::{Nets, Operands, Plans, Runner, Values};
 use flowlet::{ARENA_ALIGNMENT, RunError};
 use flowlet_compiler::interp::Interpreter;
@@ -73,8 +74,8 @@ impl<'a> ProgramEngine<'a> {
     }
 }
 
-/// Called with the number of a network, its row and its inputs, before each pass of an f32 network.
-type Watch<'w> = Box<dyn FnMut(usize, u16, &[Tensor]) + 'w>;
+/// Called with the number of a network and its inputs, before each pass of an f32 network.
+type Watch<'w> = Box<dyn FnMut(usize, &[Tensor]) + 'w>;
 
 /// A program's networks on a host.
 pub struct HostNets<'n, 'w> {
@@ -88,18 +89,21 @@ enum HostForm<'n> {
 }
 
 impl Nets for HostNets<'_, '_> {
-    fn call(&mut self, net: usize, row: u16, operands: &mut Operands<'_>) -> Result<(), RunError> {
+    fn call(&mut self, net: usize, rows: [u16; INDICES], operands: &mut Operands<'_>) -> Result<(), RunError> {
         let nets = match &mut self.form {
-            HostForm::Plans(plans) => return plans.call(net, row, operands),
+            HostForm::Plans(plans) => return plans.call(net, rows, operands),
             HostForm::Float(nets) => nets,
         };
         let (graph, interpreter) = &nets[net];
         let mut real = operands.inputs();
+        let mut rows = rows.into_iter();
         let mut inputs = Vec::new();
         for &id in &graph.inputs {
             let ty = graph.ty(id);
             inputs.push(match graph.value(id).def {
-                Def::Input(InputKind::Index { .. }) => Tensor::i64(&ty.dims, vec![i64::from(row); ty.elements()]),
+                Def::Input(InputKind::Index { .. }) => {
+                    Tensor::i64(&ty.dims, vec![i64::from(rows.next().unwrap_or(0)); ty.elements()])
+                }
                 Def::Input(InputKind::Tensor) | Def::Const(_) | Def::Node => match real.next() {
                     Some((_, Values::Words(values))) => Tensor::f32(&ty.dims, channels_first(&ty.dims, values)),
                     // Held tensors hold quantised bytes; f32 networks have none.
@@ -109,7 +113,7 @@ impl Nets for HostNets<'_, '_> {
         }
         drop(real);
         if let Some(watch) = &mut self.watch {
-            watch(net, row, &inputs);
+            watch(net, &inputs);
         }
         // The types were checked when the program was bound, so the interpreter takes these tensors.
         let outputs = interpreter.run(&inputs).unwrap_or_default();
@@ -135,7 +139,7 @@ pub fn calibrations(
 ) -> Result<Vec<Calibration>, ScoreError> {
     let mut samples: Vec<Vec<Vec<Tensor>>> = vec![Vec::new(); engine.lowered.program.nets.len()];
     for number in 0..runs {
-        let watch = Box::new(|net: usize, _: u16, inputs: &[Tensor]| samples[net].push(inputs.to_vec()));
+        let watch = Box::new(|net: usize, inputs: &[Tensor]| samples[net].push(inputs.to_vec()));
         engine.watched(Some(watch), |runner, nets| run(number, runner, nets))?;
     }
     let source = format!("passes of {runs} runs of the program");

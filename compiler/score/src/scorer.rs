@@ -136,7 +136,10 @@ pub fn feature_count(network: &Graph) -> Result<usize, ScoreError> {
 }
 
 /// The share of pictures that a classifier gives to their label.
-fn share_right(
+///
+/// # Errors
+/// Pictures that are not the classifier's.
+pub fn share_right(
     classifier: &Graph,
     pictures: &Pictures,
     threads: NonZeroUsize,

@@ -4,10 +4,20 @@
 use flowlet::RunError;
 use flowlet::kernels::noise::element_f32;
 use flowlet::program::Runner;
+use flowlet_compiler::compile;
+use flowlet_compiler::ir::{self, Graph, Quant};
+use flowlet_compiler::passes::{Options, Schedule};
 use flowlet_compiler::program::gaussian::Gaussian;
-use flowlet_compiler::program::samplers::{Sampled, Sampler, generate, stream, trajectory, uniform};
-use flowlet_compiler::program::steer::{Chain, Observation, Strength, crank_nicolson, flowchef, invert};
-use flowlet_compiler::program::{Image, bellman::Costs, cycle, file, float, text};
+use flowlet_compiler::program::samplers::{
+    Field, Guidance, Network, Prediction, Sampled, Sampler, generate, stream, trajectory, uniform,
+};
+use flowlet_compiler::program::steer::{
+    Cache, Chain, Critic, Observation, Strength, crank_nicolson, edit, flowchef, invert,
+};
+use flowlet_compiler::program::{
+    Builder, Code, Image, LaneKind, Program, Row, bellman::Costs, cycle, derived, file, float, lower, text,
+};
+use flowlet_compiler::target::Target;
 use flowlet_score::{HostNets, ProgramEngine};
 
 fn with<R>(sampled: &Sampled, f: impl FnOnce(&mut Runner<'_, '_>, &mut HostNets<'_, '_>) -> Result<R, RunError>) -> R {
@@ -170,6 +180,48 @@ fn flowchef_reaches_the_posterior() {
     assert!(observed < 0.01 && unsteered > 1.3 * hidden, "{observed} {unsteered}");
 }
 
+/// Way-points of a trajectory: a Gaussian process over 16 times, four of which are clamped. They are met, and the rest lies
+/// where the exact posterior has it, as smooth as the process itself.
+#[test]
+fn clamped_way_points_are_met() {
+    let near = |i: usize| (-((i / N).abs_diff(i % N) as f64).powi(2) / 8.0).exp();
+    let g = Gaussian {
+        n: N,
+        covariance: (0..N * N).map(|i| near(i) + if i.is_multiple_of(N + 1) { 0.05 } else { 0.0 }).collect(),
+    };
+    let points = [0, 5, 10, 15];
+    let mask: Vec<f32> = (0..N).map(|i| f32::from(u8::from(points.contains(&i)))).collect();
+    let steps = 50;
+    let program = flowchef("way", g.field(), &uniform(steps), &Observation::Masked, Strength::Constant(1.0)).unwrap();
+    let bend = |x: &dyn Fn(usize) -> f64| (1..N - 1).map(|i| (x(i - 1) - 2.0 * x(i) + x(i + 1)).powi(2)).sum::<f64>();
+    let (mut off, mut met, mut deviation, mut rough, mut smooth) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    let runs = 300;
+    for seed in 0..runs {
+        let truth = draw(&g, 9000 + seed);
+        let known: Vec<(usize, f64)> = points.iter().map(|&i| (i, f64::from(truth[i]))).collect();
+        let (mean, spread) = g.posterior(&known);
+        let x = with(&program, |runner, nets| {
+            runner.write("noise", &noise(seed, N))?;
+            runner.write("mask", &mask)?;
+            runner.write("observed", &truth)?;
+            runner.run(nets, "generate", 0)?;
+            Ok(runner.read("sample")?.to_vec())
+        });
+        met += points.iter().map(|&i| f64::from(x[i] - truth[i]).powi(2)).sum::<f64>() / points.len() as f64;
+        let free = (0..N).filter(|i| !points.contains(i));
+        off += free.zip(&mean).map(|(i, m)| (f64::from(x[i]) - m).powi(2)).sum::<f64>() / mean.len() as f64;
+        deviation += spread.iter().map(|s| s * s).sum::<f64>() / mean.len() as f64;
+        rough += bend(&|i| f64::from(x[i]));
+        smooth += bend(&|i| f64::from(truth[i]));
+    }
+    let root = |sum: f64| (sum / runs as f64).sqrt();
+    let (off, met, deviation, bend) = (root(off), root(met), root(deviation), root(rough) / root(smooth));
+    row("clamped way-points", steps, met, "at most 0.01");
+    row("the way between them", steps, off, &format!("posterior {deviation:.3}"));
+    row("its bends, of a free way's", steps, bend, "0.9 to 1.1");
+    assert!(met < 0.01 && (off / deviation - 1.0).abs() < 0.15 && (bend - 1.0).abs() < 0.1, "{met} {off} {bend}");
+}
+
 /// The record holds everything: decoding with the same network gives the data back, at any noise level.
 #[test]
 fn the_recorded_noise_reconstructs() {
@@ -179,7 +231,7 @@ fn the_recorded_noise_reconstructs() {
         let program = cycle::translate("cycle", g.field(), None, &uniform(steps), eta).unwrap();
         let data = draw(&g, 42);
         let back = with(&program, |runner, nets| {
-            assert!(matches!(runner.run(nets, "decode", 0), Err(RunError::LaneNotWritten { .. })));
+            assert!(matches!(runner.run(nets, "decode", 0), Err(RunError::LaneMissing { .. })));
             runner.write("data", &data)?;
             runner.run(nets, "encode", 3)?;
             runner.run(nets, "decode", 99)?;
@@ -229,7 +281,7 @@ fn crank_nicolson_samples_the_guided_density() {
         runner.write("noise", &[0.1, 0.2])?;
         runner.write("mask", &[1.0, 0.0])?;
         runner.write("observed", &[y as f32, 0.0])?;
-        assert!(matches!(runner.run(nets, "generate", 0), Err(RunError::LaneNotWritten { .. })));
+        assert!(matches!(runner.run(nets, "generate", 0), Err(RunError::LaneMissing { .. })));
         runner.run(nets, "start", 0)?;
         for call in 0..calls {
             // Every call draws its own proposals and continues the chain.
@@ -354,4 +406,277 @@ fn what_does_not_fit_is_refused_by_name() {
     assert!(refused(&entry("call net (\"x\" = a) row 0+0*r -> ()")).contains("no network 'net'"));
     let local = format!("{head}lane l[3] local \"\"\nentry generate {{\n  repeat 1 {{\n    b = 1.0*l\n  }}\n}}\n");
     assert!(refused(&local).contains("reads lane 'l', before it writes it"));
+}
+
+/// A network of isotropic Gaussian data of variance 4, `E[target | x_t] = x_t * part / (4 t^2 + (1 - t)^2)`.
+fn isotropic(prediction: Prediction, noise_at_zero: bool, time_scale: f64) -> (Network, Graph) {
+    let network = Network {
+        name: "net".to_owned(),
+        input: "x".to_owned(),
+        output: "y".to_owned(),
+        len: 2,
+        labels: 1,
+        noise_at_zero,
+        time_scale,
+        prediction,
+        guidance: None,
+        velocity_input: None,
+    };
+    let part = match (prediction, noise_at_zero) {
+        (Prediction::Velocity, true) => "alpha=4.0, beta=-1.0",
+        (Prediction::Velocity, false) => "alpha=-4.0",
+        (Prediction::Data, _) => "alpha=4.0, beta=0.0",
+        (Prediction::Noise, _) => "alpha=0.0",
+    };
+    let (slope, offset) = if noise_at_zero { (1.0 / time_scale, 0.0) } else { (-1.0 / time_scale, 1.0) };
+    let text = format!(
+        r#"graph "net" (%x: f32[1,2], %time: f32[1]) -> (%y) {{
+  %t = add %time, %time {{alpha={slope:?}, beta=0.0, gamma={offset:?}}} : f32[1] from "t"
+  %u = add %t, %t {{alpha=-1.0, beta=0.0, gamma=1.0}} : f32[1] from "u"
+  %tt = mul %t, %t : f32[1] from "tt"
+  %uu = mul %u, %u : f32[1] from "uu"
+  %c = add %tt, %uu {{alpha=4.0}} : f32[1] from "c"
+  %part = add %t, %u {{{part}}} : f32[1] from "part"
+  %f = div %part, %c : f32[1] from "f"
+  %y = mul %x, %f : f32[1,2] from "y"
+}}
+"#
+    );
+    (network, ir::parse(&text, &[]).unwrap())
+}
+
+/// The velocity, the data and the noise are one prediction: whatever a network gives of it, and whatever its time is, the
+/// sampler takes the same way.
+#[test]
+fn three_predictions_of_one_field_take_one_way() {
+    let times: Vec<f64> = (0..=9).map(|i| 0.1 + 0.1 * f64::from(i)).collect();
+    let way = |prediction, noise_at_zero, scale| {
+        let (network, graph) = isotropic(prediction, noise_at_zero, scale);
+        let sampled = generate("s", Field::Network(network), Sampler::Midpoint, &times).unwrap();
+        let values = sampled.networks[0].1.iter().map(|&t| t as f32).collect();
+        let schedule = Some(Schedule { time: "time".to_owned(), values });
+        let graph = compile::optimise(graph, &Options { schedule, ..Options::default() }).unwrap();
+        let graphs = [graph];
+        let lowered = float(&sampled.program, &graphs).unwrap();
+        let run = ProgramEngine::float(&lowered, &graphs).with(|runner, nets| {
+            runner.write("noise", &[0.8, -1.3])?;
+            runner.run(nets, "generate", 0)?;
+            Ok(runner.read("sample")?.to_vec())
+        });
+        run.unwrap()
+    };
+    let velocity = way(Prediction::Velocity, true, 1.0);
+    let g = Gaussian { n: 2, covariance: vec![4.0, 0.0, 0.0, 4.0] };
+    let exact = sample(&generate("s", g.field(), Sampler::Midpoint, &times).unwrap(), &[0.8, -1.3]);
+    for (prediction, noise_at_zero, scale) in [
+        (Prediction::Velocity, true, 1.0),
+        (Prediction::Velocity, false, 1000.0),
+        (Prediction::Data, true, 1.0),
+        (Prediction::Data, false, 1000.0),
+        (Prediction::Noise, true, 1.0),
+        (Prediction::Noise, false, 1000.0),
+    ] {
+        let found = way(prediction, noise_at_zero, scale);
+        let off = rms(&found, &exact);
+        row(&format!("{prediction:?} prediction, noise at {}", u8::from(!noise_at_zero)), 18, off, "at most 1e-5");
+        assert!(off <= 1e-5 && rms(&found, &velocity) <= 1e-5, "{prediction:?} {noise_at_zero}: {found:?} {exact:?}");
+    }
+    // At the noise itself, an estimate of the noise says nothing.
+    let (network, _) = isotropic(Prediction::Noise, true, 1.0);
+    let refused = generate("s", Field::Network(network), Sampler::Euler, &uniform(4)).unwrap_err().to_string();
+    assert!(refused.contains("network 'net'") && refused.contains("leave that time out"), "{refused}");
+}
+
+/// The program file of RF-Edit and its networks: `digits`, and what stores and injects its value tensors.
+fn rf_edit() -> (Program, Vec<Graph>) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/digits/programs/rfedit_4.flp");
+    file::read(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Lowers a program over int8 networks and calls `f` with its engine.
+fn with_plans<R>(program: &Program, graphs: &[Graph], f: impl FnOnce(&ProgramEngine<'_>) -> R) -> R {
+    let lowered = lower(program, [0; 32], graphs, &Target::host()).unwrap();
+    let plans: Vec<_> = lowered.nets.iter().map(|net| net.plan()).collect();
+    let checked = plans.iter().map(|plan| plan.borrow().check().unwrap()).collect();
+    f(&ProgramEngine::plans(&lowered, checked))
+}
+
+/// Value tensors that a pass is given back are its own, so nothing changes; those of another pass change its velocity.
+#[test]
+fn injecting_what_a_pass_computed_changes_nothing() {
+    let (program, graphs) = rf_edit();
+    let mut b = Builder::new("identity");
+    let nets: Vec<usize> = program.nets.iter().map(|net| b.net(net.clone())).collect();
+    let [x, y] = ["x", "y"].map(|name| b.lane(name, 64, LaneKind::Input, ""));
+    let [plain, stored, injected, other] =
+        ["plain", "stored", "injected", "other"].map(|name| b.lane(name, 64, LaneKind::Output, ""));
+    let held: Vec<_> = program.nets[1].outputs[1..].iter().enumerate().collect();
+    let held: Vec<_> = held.iter().map(|(i, (_, len))| b.lane(&format!("v{i}"), *len, LaneKind::Held, "")).collect();
+    let values: Vec<_> = held.iter().enumerate().map(|(i, at)| (1 + i, *at)).collect();
+    let row = Row { base: 14, step: 0, label: false };
+    b.entry("run");
+    let mut code = Code::new();
+    code.call(nets[0], &[(0, x)], row, &[(0, plain)]);
+    code.call(nets[1], &[(0, x)], row, &[vec![(0, stored)], values.clone()].concat());
+    code.call(nets[2], &[vec![(0, x)], values.clone()].concat(), row, &[(0, injected)]);
+    code.call(nets[1], &[(0, y)], row, &[vec![(0, other)], values.clone()].concat());
+    code.call(nets[2], &[vec![(0, x)], values].concat(), row, &[(0, other)]);
+    b.block(1, code);
+    let identity = b.finish().unwrap();
+    with_plans(&identity, &graphs, |engine| {
+        engine
+            .with(|runner, nets| {
+                runner.fill_noise("x", 3, 0)?;
+                runner.fill_noise("y", 4, 0)?;
+                runner.run(nets, "run", 0)?;
+                let plain = runner.read("plain")?.to_vec();
+                assert_eq!(runner.read("stored")?, plain);
+                assert_eq!(runner.read("injected")?, plain);
+                assert_ne!(runner.read("other")?, plain);
+                Ok(())
+            })
+            .unwrap();
+    });
+}
+
+#[test]
+fn networks_that_do_not_fit_are_refused_by_both_names() {
+    let (program, mut graphs) = rf_edit();
+    let refused =
+        |program: &Program, graphs: &[Graph]| lower(program, [0; 32], graphs, &Target::host()).unwrap_err().to_string();
+    let value = program.nets[1].outputs[1].0.clone();
+    // Weights once: the derived networks add descriptors, no constants.
+    let lowered = lower(&program, [0; 32], &graphs, &Target::host()).unwrap();
+    assert!(lowered.nets.iter().all(|net| net.weights == lowered.nets[0].weights));
+
+    let renamed = |net: usize, name: &str| {
+        let mut program = program.clone();
+        program.nets[net].outputs.last_mut().unwrap().0 = name.to_owned();
+        program
+    };
+    let own = vec![graphs[0].clone()];
+    let message = derived(&renamed(1, "blocks.9.attention.value.Add"), own.clone()).unwrap_err().to_string();
+    assert!(message.contains("network 'digits_store'") && message.contains("of 'digits' is not there"), "{message}");
+    assert!(message.contains("blocks.0.attention.value.Add"), "{message}");
+    let message = derived(&program, [own.clone(), own].concat()).unwrap_err().to_string();
+    assert!(message.contains("calls no network 'digits'"), "{message}");
+    let message = refused(&renamed(0, "speed"), &graphs);
+    assert!(message.contains("network 'digits_store'") && message.contains("'digits' has 'speed'"), "{message}");
+    let message = refused(&program, &graphs[..2]);
+    assert!(
+        message.contains("digits_store, digits_inject]") && message.contains("[digits, digits_store]"),
+        "{message}"
+    );
+
+    let id = graphs[2].find(&value).unwrap();
+    let quant = graphs[2].ty(id).quant.unwrap();
+    graphs[2].value_mut(id).ty.quant = Some(Quant { scale: 2.0 * quant.scale, ..quant });
+    let message = refused(&program, &graphs);
+    let sides = [format!("'{value}' of 'digits_store'"), format!("'{value}' of 'digits_inject'")];
+    assert!(message.contains("lane 'cache_0'") && sides.iter().all(|side| message.contains(side)), "{message}");
+}
+
+#[test]
+fn entry_points_and_lanes_that_are_missing_are_named() {
+    let program = invert("trip", gaussian().field(), Sampler::Euler, &uniform(2)).unwrap();
+    with(&program, |runner, nets| {
+        let refused = runner.run(nets, "remix", 0).unwrap_err().to_string();
+        assert!(refused.contains("\"trip\"") && refused.contains("\"remix\""), "{refused}");
+        let refused = runner.run(nets, "edit", 0).unwrap_err().to_string();
+        assert!(refused.contains("\"edit\"") && refused.contains("\"latent\""), "{refused}");
+        Ok(())
+    });
+    let cached = Cache { tensors: vec![("v".to_owned(), 1)], steps: 1 };
+    let refused = edit("e", gaussian().field(), &uniform(2), &cached).unwrap_err().to_string();
+    assert!(refused.contains("linear field"), "{refused}");
+    let seen = Critic { name: "critic".to_owned(), input: ("x".to_owned(), N), output: ("p".to_owned(), 2) };
+    let refused = flowchef("f", gaussian().field(), &uniform(2), &Observation::Critic(seen), Strength::Constant(1.0))
+        .unwrap_err();
+    assert!(refused.to_string().contains("critic 'critic'"), "{refused}");
+}
+
+/// The energy of a critic: of a linear one the chain's target is Gaussian with known moments, as without a network.
+#[test]
+fn a_chain_follows_its_critic() {
+    let g = Gaussian { n: 2, covariance: vec![1.0, 0.0, 0.0, 1.0] };
+    let times = uniform(2);
+    let a = f64::from(sample(&generate("plain", g.field(), Sampler::Euler, &times).unwrap(), &[1.0, 0.0])[0]);
+    let text = r#"graph "critic" (%x: f32[1,2]) -> (%p) {
+  const @k: f32[1,2] = [1.5, -0.5]
+  %kx = mul %x, @k : f32[1,2] from "kx"
+  %p = reduce_sum %kx {axes=[1]} : f32[1,1] from "p"
+}
+"#;
+    let graphs = [ir::parse(text, &[]).unwrap()];
+    let seen = Critic { name: "critic".to_owned(), input: ("x".to_owned(), 2), output: ("p".to_owned(), 1) };
+    let (lambda, wanted) = (2.0, 0.8);
+    let chain = Chain { lambda, beta: 0.5, rounds: 400 };
+    let program = crank_nicolson("chain", g.field(), &times, &Observation::Critic(seen), chain).unwrap();
+    let lowered = float(&program.program, &graphs).unwrap();
+    let calls = 200;
+    let (mut mean, mut square) = (0.0, 0.0);
+    ProgramEngine::float(&lowered, &graphs)
+        .with(|runner, nets| {
+            runner.write("noise", &[0.1, 0.2])?;
+            runner.write("observed", &[wanted as f32])?;
+            runner.run(nets, "start", 0)?;
+            for call in 0..calls {
+                runner.run(nets, "generate", call)?;
+                let x = runner.read("sample")?;
+                let seen = 1.5 * f64::from(x[0]) - 0.5 * f64::from(x[1]);
+                mean += seen / calls as f64;
+                square += seen * seen / calls as f64;
+            }
+            Ok(())
+        })
+        .unwrap();
+    // What is seen, s = k . a z, is N(0, |k|^2 a^2) before the energy lambda (s - wanted)^2.
+    let prior = (1.5f64.powi(2) + 0.5f64.powi(2)) * a * a;
+    let variance = 1.0 / (1.0 / prior + 2.0 * lambda);
+    let expected = 2.0 * lambda * wanted * variance;
+    let deviation = (square - mean * mean).sqrt();
+    let error = (variance / calls as f64).sqrt();
+    row("chain with a critic, mean", 800, mean, &format!("{expected:.3} (standard error {error:.3})"));
+    row("chain with a critic, deviation", 800, deviation, &format!("{:.3}", variance.sqrt()));
+    assert!((mean - expected).abs() < 4.0 * error, "{mean} for {expected}");
+    assert!((deviation / variance.sqrt() - 1.0).abs() < 0.25, "{deviation} for {}", variance.sqrt());
+}
+
+/// Guidance in one pass gives the bits of guidance in two, in half as many calls.
+#[test]
+fn guidance_in_one_pass_changes_no_bit() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/digits/programs/euler_4.flp");
+    let (program, graphs) = file::read(&std::fs::read(path).unwrap()).unwrap();
+    let guided = |one_pass| {
+        let network = Network {
+            name: "digits".to_owned(),
+            input: "noise".to_owned(),
+            output: "velocity".to_owned(),
+            len: 64,
+            labels: 11,
+            noise_at_zero: true,
+            time_scale: 1.0,
+            prediction: Prediction::Velocity,
+            guidance: Some(Guidance { weight: 2.0, none: 10, one_pass }),
+            velocity_input: None,
+        };
+        let sampled = generate("euler_4", Field::Network(network), Sampler::Euler, &uniform(4)).unwrap();
+        let graphs = derived(&sampled.program, graphs.clone()).unwrap();
+        let read = text::parse(&text::print(&sampled.program)).unwrap();
+        assert_eq!(read, sampled.program);
+        let samples = with_plans(&sampled.program, &graphs, |engine| {
+            engine
+                .with(|runner, nets| {
+                    runner.set_label(3)?;
+                    runner.fill_noise("noise", 7, 0)?;
+                    runner.run(nets, "generate", 7)?;
+                    Ok(runner.read("sample")?.to_vec())
+                })
+                .unwrap()
+        });
+        (samples, sampled.program.evaluations("generate"))
+    };
+    let (two, one) = (guided(false), guided(true));
+    assert_eq!(two.0, one.0);
+    assert_eq!((two.1, one.1, program.evaluations("generate")), (8, 4, 8));
 }

@@ -85,11 +85,12 @@ fn network(out: &mut String, net: &Lowered, module: &str) {
     }
     lines!(body, "");
     steps::steps(&mut body, net);
-    lines!(body, "pub(super) fn pass(arena: &mut [i8; ARENA_BYTES], row: usize) {{");
-    lines!(body, "    let _ = row;");
+    lines!(body, "pub(super) fn pass(arena: &mut [i8; ARENA_BYTES], [row, twin]: [u16; program::INDICES]) {{");
+    lines!(body, "    let (row, twin) = (usize::from(row), usize::from(twin));");
+    lines!(body, "    let _ = (row, twin);");
     lines!(body, "    let arena = &mut arena[..];");
     for i in 0..net.steps.len() {
-        lines!(body, "    {};", super::model::call(net, i, &["row".to_owned()], ""));
+        lines!(body, "    {};", super::model::call(net, i, &["row".to_owned(), "twin".to_owned()], ""));
     }
     lines!(body, "}}");
     lines!(out, "/// The network `{}`.", one_line(&net.name));
@@ -132,13 +133,15 @@ fn transfers(list: &[Transfer]) -> String {
 
 fn instruction(i: &Instruction<'_>) -> String {
     let (name, fields): (&str, Vec<(&str, String)>) = match i {
-        Instruction::Call { net, reads, row, writes } => {
-            let Row { base, per_round, label } = row;
-            let row = format!("program::Row {{ base: {base}, per_round: {per_round}, label: {label} }}");
+        Instruction::Call { net, reads, rows, writes } => {
+            let row = |Row { base, per_round, label }: &Row| {
+                format!("program::Row {{ base: {base}, per_round: {per_round}, label: {label} }}")
+            };
+            let rows = format!("[{}]", rows.iter().map(row).collect::<Vec<_>>().join(", "));
             let fields = vec![
                 ("net", net.to_string()),
                 ("reads", transfers(reads)),
-                ("row", row),
+                ("rows", rows),
                 ("writes", transfers(writes)),
             ];
             ("Call", fields)
@@ -292,17 +295,17 @@ impl flowlet::program::Nets for Networks<'_> {
     fn call(
         &mut self,
         net: usize,
-        row: u16,
+        rows: [u16; program::INDICES],
         operands: &mut flowlet::program::Operands<'_>,
     ) -> Result<(), flowlet::RunError> {
-        let _ = (row, &operands, &self.arena);
+        let _ = (rows, &operands, &self.arena);
         match net {
 ",
     );
     for (number, module) in modules.iter().enumerate() {
         lines!(out, "            {number} => {{");
         lines!(out, "                operands.write_to(self.arena, &{module}::INPUTS)?;");
-        lines!(out, "                {module}::pass(self.arena, usize::from(row));");
+        lines!(out, "                {module}::pass(self.arena, rows);");
         lines!(out, "                operands.read_from(self.arena, &{module}::OUTPUTS)");
         lines!(out, "            }}");
     }

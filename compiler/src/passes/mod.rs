@@ -11,8 +11,12 @@ mod lift;
 mod prune_dead;
 mod rewrite;
 mod specialize;
+mod taps;
+mod twin;
 
 pub(crate) use rewrite::{conditioning_ops, norm_ops, per_channel};
+pub use taps::{expose, inject};
+pub use twin::twin;
 
 use crate::ir::{Graph, InferError, Stage, Tensor, VerifyError, verify};
 
@@ -80,6 +84,22 @@ pub enum PassError {
         /// The input.
         name: String,
     },
+    /// A tensor inside a graph that cannot be a further output or input.
+    Tensor {
+        /// Name of the graph.
+        graph: String,
+        /// Name of the tensor.
+        name: String,
+        /// Why not.
+        message: String,
+    },
+    /// A graph that a transformation does not take.
+    Graph {
+        /// Its name.
+        name: String,
+        /// Why not.
+        message: String,
+    },
     /// An operation was evaluated on operands it does not accept.
     Eval(InferError),
     /// A pass broke an invariant: a defect of this compiler.
@@ -102,6 +122,8 @@ impl std::fmt::Display for PassError {
                 f,
                 "input '{name}' is an integer and the number of its values is not known: fix it with --set {name}=VALUE or state the number with --index {name}=COUNT"
             ),
+            PassError::Tensor { graph, name, message } => write!(f, "tensor '{name}' of '{graph}' {message}"),
+            PassError::Graph { name, message } => write!(f, "'{name}' {message}"),
             PassError::Eval(e) => e.fmt(f),
             PassError::Bug { pass, error } => write!(f, "defect in pass {pass}: {error}; please report it"),
         }

@@ -13,7 +13,9 @@
 //! # Ok::<(), flowlet_compiler::program::ProgramError>(())
 //! ```
 
-use super::{At, Bank, Block, Entry, Image, Instruction, Lane, LaneKind, Net, Num, Program, ProgramError, Row, verify};
+use super::{
+    At, Bank, Block, Entry, INDICES, Image, Instruction, Lane, LaneKind, Net, Num, Program, ProgramError, Row, verify,
+};
 
 impl At {
     /// Frame `frame` in every round.
@@ -65,6 +67,17 @@ impl Builder {
     pub fn net(&mut self, net: Net) -> usize {
         self.program.nets.push(net);
         self.program.nets.len() - 1
+    }
+
+    /// A network with the ports of another, under another name and derived from it.
+    pub(super) fn like(&self, base: usize, name: &str) -> Net {
+        let base = &self.program.nets[base];
+        Net { name: name.to_owned(), of: Some(base.name.clone()), ..base.clone() }
+    }
+
+    /// Elements of a frame.
+    pub(super) fn len(&self, at: At) -> usize {
+        self.program.lanes[at.lane].len
     }
 
     /// A lane of one frame.
@@ -160,7 +173,17 @@ impl Code {
     }
 
     pub fn call(&mut self, net: usize, reads: &[(usize, At)], row: Row, writes: &[(usize, At)]) -> &mut Self {
-        self.push(Instruction::Call { net, reads: reads.to_vec(), row, writes: writes.to_vec() })
+        self.call_twin(net, reads, [row, Row::default()], writes)
+    }
+
+    pub fn call_twin(
+        &mut self,
+        net: usize,
+        reads: &[(usize, At)],
+        rows: [Row; INDICES],
+        writes: &[(usize, At)],
+    ) -> &mut Self {
+        self.push(Instruction::Call { net, reads: reads.to_vec(), rows, writes: writes.to_vec() })
     }
 
     pub fn combine(&mut self, out: At, terms: &[(Num, At)]) -> &mut Self {

@@ -1,10 +1,10 @@
 //! The `.flp` file: a program and its networks.
 //!
 //! Layout, little-endian: magic `FLP\x01`, u32 CRC-32 (IEEE) of all that follows, u32 length of the program's text, u32
-//! number of networks, the text ([`super::text`]), then for each network a u32 length and a `.flq` ([`crate::flq`]). The
-//! program's identity is the SHA-256 of the whole file.
+//! number of networks, the text ([`super::text`]), then for each network that is not derived from another a u32 length and
+//! a `.flq` ([`crate::flq`]). The program's identity is the SHA-256 of the whole file.
 
-use super::{Program, text};
+use super::{Program, derived, text};
 use crate::flq;
 use crate::ir::Graph;
 
@@ -57,14 +57,16 @@ impl std::fmt::Display for FlpError {
 
 impl std::error::Error for FlpError {}
 
-/// The bytes of a `.flp`. The same program always gives the same bytes.
+/// The bytes of a `.flp`; `graphs` are those of all networks. The same program always gives the same bytes.
 pub fn write(program: &Program, graphs: &[Graph]) -> Vec<u8> {
     let text = text::print(program);
+    let own: Vec<&Graph> =
+        graphs.iter().zip(&program.nets).filter(|(_, net)| net.of.is_none()).map(|(graph, _)| graph).collect();
     let mut body = Vec::new();
     body.extend((text.len() as u32).to_le_bytes());
-    body.extend((graphs.len() as u32).to_le_bytes());
+    body.extend((own.len() as u32).to_le_bytes());
     body.extend(text.as_bytes());
-    for graph in graphs {
+    for graph in own {
         let bytes = flq::write(graph);
         body.extend((bytes.len() as u32).to_le_bytes());
         body.extend(bytes);
@@ -75,7 +77,7 @@ pub fn write(program: &Program, graphs: &[Graph]) -> Vec<u8> {
     out
 }
 
-/// Reads a `.flp`. The bytes are untrusted.
+/// Reads a `.flp`: the program and a graph for each of its networks. The bytes are untrusted.
 ///
 /// # Errors
 /// When the file is not a `.flp`, was damaged, or holds something that breaks an invariant.
@@ -104,8 +106,9 @@ pub fn read(bytes: &[u8]) -> Result<(Program, Vec<Graph>), FlpError> {
     let text = take(text_len).ok_or(FlpError::Length)?;
     let text = std::str::from_utf8(text).map_err(|e| FlpError::Program(e.to_string()))?;
     let program = text::parse(text).map_err(|e| FlpError::Program(e.to_string()))?;
-    if nets as usize != program.nets.len() {
-        return Err(FlpError::Program(format!("it calls {} networks and {nets} follow", program.nets.len())));
+    let own = program.nets.iter().filter(|net| net.of.is_none()).count();
+    if nets as usize != own {
+        return Err(FlpError::Program(format!("it calls {own} networks that are not derived and {nets} follow")));
     }
     let mut graphs = Vec::new();
     for net in 0..nets as usize {
@@ -113,5 +116,9 @@ pub fn read(bytes: &[u8]) -> Result<(Program, Vec<Graph>), FlpError> {
         let part = take(u32::from_le_bytes([len[0], len[1], len[2], len[3]])).ok_or(FlpError::Length)?;
         graphs.push(flq::read(part).map_err(|error| FlpError::Net { net, error })?);
     }
-    if at == bytes.len() { Ok((program, graphs)) } else { Err(FlpError::Length) }
+    if at != bytes.len() {
+        return Err(FlpError::Length);
+    }
+    let graphs = derived(&program, graphs).map_err(|e| FlpError::Program(e.to_string()))?;
+    Ok((program, graphs))
 }

@@ -146,7 +146,9 @@ fn place(
     let (mut words, mut held_bytes) = (0, 0);
     let mut places = Vec::with_capacity(program.lanes.len());
     for lane in &program.lanes {
-        let memory = if lane.kind == LaneKind::Held { &mut held_bytes } else { &mut words };
+        // f32 networks hold no bytes: what is held between them is words.
+        let bytes = lane.kind == LaneKind::Held && !nets.is_empty();
+        let memory = if bytes { &mut held_bytes } else { &mut words };
         places.push(*memory);
         *memory += lane.len * lane.frames;
     }
@@ -186,10 +188,10 @@ fn fit(program: &Program, graphs: &[Graph]) -> Result<(), ProgramError> {
 
 fn ports_fit(net: &super::Net, ports: &Ports, indices: &[(String, usize)]) -> Result<(), ProgramError> {
     let place = || format!("network '{}'", net.name);
-    let rows = indices.first().map_or(0, |(_, count)| *count);
-    if indices.len() > 1 || rows != net.rows {
+    let wanted = if net.rows == 0 { 0 } else { 1 + usize::from(net.twin) };
+    if indices.len() != wanted || indices.iter().any(|(_, count)| *count != net.rows) {
         let message = format!(
-            "the program chooses one of {} rows and the graph has index inputs of [{}] values",
+            "the program chooses {wanted} of {} rows and the graph has index inputs of [{}] values",
             net.rows,
             indices.iter().map(|(name, n)| format!("{name}: {n}")).collect::<Vec<_>>().join(", ")
         );
@@ -350,7 +352,7 @@ impl LoweredProgram {
                 LaneKind::Output => (number, words, plan::Role::Output),
                 LaneKind::State => (number, words, plan::Role::State),
                 LaneKind::Kept => (number, words, plan::Role::Kept),
-                LaneKind::Held => (number, plan::Place::Held(view), plan::Role::Kept),
+                LaneKind::Held => (number, self.held(view), plan::Role::Kept),
             })
         });
         named.collect()
@@ -365,6 +367,11 @@ impl LoweredProgram {
             list.iter().filter_map(bit).fold(0, |bits, i| bits | 1 << i)
         };
         (bits(&needs), bits(&gives))
+    }
+
+    /// The place of a held lane.
+    fn held(&self, view: plan::View) -> plan::Place {
+        if self.nets.is_empty() { plan::Place::Words(view) } else { plan::Place::Held(view) }
     }
 
     fn view(&self, at: At) -> plan::View {
@@ -384,7 +391,7 @@ impl LoweredProgram {
     fn lists(&self, instruction: &Instruction) -> Lists {
         let transfers = |list: &[(usize, At)]| {
             let place = |at: At| match self.program.lanes[at.lane].kind {
-                LaneKind::Held => plan::Place::Held(self.view(at)),
+                LaneKind::Held => self.held(self.view(at)),
                 LaneKind::Local | LaneKind::Input | LaneKind::Output | LaneKind::State | LaneKind::Kept => {
                     plan::Place::Words(self.view(at))
                 }
@@ -412,10 +419,10 @@ impl LoweredProgram {
 
     fn instruction<'l>(&self, instruction: &Instruction, lists: &'l Lists) -> plan::Instruction<'l> {
         match *instruction {
-            Instruction::Call { net, row, .. } => plan::Instruction::Call {
+            Instruction::Call { net, rows, .. } => plan::Instruction::Call {
                 net: net as u16,
                 reads: &lists.reads,
-                row: plan::Row { base: row.base as u16, per_round: row.step, label: row.label },
+                rows: rows.map(|row| plan::Row { base: row.base as u16, per_round: row.step, label: row.label }),
                 writes: &lists.writes,
             },
             Instruction::Combine { out, .. } => plan::Instruction::Combine { out: self.view(out), terms: &lists.terms },

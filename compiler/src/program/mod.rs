@@ -8,6 +8,7 @@
 pub mod bellman;
 mod build;
 pub mod cycle;
+mod derive;
 pub mod file;
 pub mod gaussian;
 mod lower;
@@ -17,7 +18,8 @@ pub mod text;
 mod verify;
 
 pub use build::{Builder, Code};
-pub use flowlet_plan::program::Image;
+pub use derive::derived;
+pub use flowlet_plan::program::{INDICES, Image};
 pub use lower::{LoweredProgram, ProgramLowerError, float, lower};
 pub use verify::{ProgramError, verify};
 
@@ -113,15 +115,21 @@ pub struct Net {
     pub inputs: Vec<(String, usize)>,
     /// Outputs: name and elements.
     pub outputs: Vec<(String, usize)>,
-    /// Values of its index input; 0 if it has none.
+    /// Values of each of its index inputs; 0 if it has none.
     pub rows: usize,
+    /// The network that it is derived from ([`derived`]): an earlier one, whose inputs and outputs come first; its own
+    /// further inputs and outputs are tensors inside that network.
+    pub of: Option<String>,
+    /// Whether it computes its base twice in one pass, for two rows ([`crate::passes::twin`]). The outputs of the second
+    /// row follow those of the first.
+    pub twin: bool,
 }
 
 /// One instruction; [`flowlet_plan::program::Instruction`] says what each computes.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Instruction {
-    Call { net: usize, reads: Vec<(usize, At)>, row: Row, writes: Vec<(usize, At)> },
+    Call { net: usize, reads: Vec<(usize, At)>, rows: [Row; INDICES], writes: Vec<(usize, At)> },
     Combine { out: At, terms: Vec<(Num, At)> },
     Product { out: At, a: At, b: At },
     Matrix { out: At, of: At, matrix: Num },

@@ -38,11 +38,21 @@ pub struct Network {
     pub time_scale: f64,
     /// What it predicts.
     pub prediction: Prediction,
-    /// Classifier-free guidance: the weight, and the label that stands for none. The result is
-    /// `weight * v(label) + (1 - weight) * v(none)`.
-    pub guidance: Option<(f64, usize)>,
+    /// Classifier-free guidance.
+    pub guidance: Option<Guidance>,
     /// A further input that reads the last velocity, of a refiner.
     pub velocity_input: Option<String>,
+}
+
+/// Classifier-free guidance: the result is `weight * v(label) + (1 - weight) * v(none)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guidance {
+    /// The weight.
+    pub weight: f64,
+    /// The label that stands for none.
+    pub none: usize,
+    /// Whether one pass computes both velocities ([`crate::passes::twin`]), or two do. The bits are the same.
+    pub one_pass: bool,
 }
 
 /// Where velocities come from.
@@ -83,8 +93,29 @@ pub struct Sketch {
 struct Used {
     field: Field,
     net: usize,
+    /// Networks that are derived from it; they have its rows.
+    derived: Vec<usize>,
     times: Vec<f64>,
     other: At,
+    /// The network that computes both velocities of guidance.
+    twin: Option<usize>,
+}
+
+/// A pass through a network that is derived from the field's own, with held tensors in its further ports.
+#[derive(Clone, Debug)]
+pub(super) struct Through {
+    net: usize,
+    /// Whether it reads the tensors, or writes them.
+    reads: bool,
+    /// Places of the tensors.
+    tensors: Vec<At>,
+}
+
+impl Through {
+    /// The same network with the frames of other rounds.
+    pub(super) fn moving(&self, first: usize, step: i32) -> Through {
+        Through { tensors: self.tensors.iter().map(|at| at.moving(first, step)).collect(), ..self.clone() }
+    }
 }
 
 /// A program with the tables that its networks need: time `t` of network `n` for label `l` is row `t * labels + l`.
@@ -104,6 +135,7 @@ impl Sketch {
         let mut used = Vec::new();
         for field in fields {
             let (mut net, mut other) = (usize::MAX, At { lane: usize::MAX, first: 0, step: 0 });
+            let (mut derived, mut twin) = (Vec::new(), None);
             if let Field::Network(network) = &field {
                 let mut inputs = vec![(network.input.clone(), network.len)];
                 inputs.extend(network.velocity_input.iter().map(|name| (name.clone(), network.len)));
@@ -112,16 +144,24 @@ impl Sketch {
                     inputs,
                     outputs: vec![(network.output.clone(), network.len)],
                     rows: 0,
+                    of: None,
+                    twin: false,
                 });
                 // The label that stands for none is not the caller's to choose.
-                let open =
-                    network.labels - usize::from(network.guidance.is_some_and(|(_, none)| none + 1 == network.labels));
+                let open = network.labels - usize::from(network.guidance.is_some_and(|g| g.none + 1 == network.labels));
                 labels = labels.max(if network.labels > 1 { open } else { 0 });
-                if network.guidance.is_some() {
+                if let Some(guidance) = network.guidance {
                     other = b.lane(&format!("{}_none", network.name), network.len, LaneKind::Local, "");
+                    if guidance.one_pass {
+                        let mut both = b.like(net, &format!("{}_twin", network.name));
+                        both.twin = true;
+                        both.outputs.push((format!("{}.twin", network.output), network.len));
+                        twin = Some(b.net(both));
+                        derived.extend(twin);
+                    }
                 }
             }
-            used.push(Used { field, net, times: Vec::new(), other });
+            used.push(Used { field, net, derived, times: Vec::new(), other, twin });
         }
         b.labels(labels);
         Sketch { b, fields: used }
@@ -143,6 +183,30 @@ impl Sketch {
         self.len() == 0
     }
 
+    /// A network derived from that of a field: `tensors` inside it are further inputs, or further outputs.
+    ///
+    /// # Errors
+    /// A field without a network.
+    pub(super) fn derive(
+        &mut self,
+        which: usize,
+        suffix: &str,
+        tensors: &[(String, At)],
+        reads: bool,
+    ) -> Result<Through, ProgramError> {
+        let used = &mut self.fields[which];
+        let Field::Network(network) = &used.field else {
+            return Err(error("cached tensors", "a linear field has no tensor inside it"));
+        };
+        let name = format!("{}_{suffix}", network.name);
+        let mut net = self.b.like(used.net, &name);
+        let ports = if reads { &mut net.inputs } else { &mut net.outputs };
+        ports.extend(tensors.iter().map(|(name, at)| (name.clone(), self.b.len(*at))));
+        let net = self.b.net(net);
+        used.derived.push(net);
+        Ok(Through { net, reads, tensors: tensors.iter().map(|(_, at)| *at).collect() })
+    }
+
     /// Appends `out = velocity of field number which at x`, at flow time `times[round]`. `last` is what a refiner reads.
     ///
     /// # Errors
@@ -151,6 +215,19 @@ impl Sketch {
         &mut self,
         code: &mut Code,
         which: usize,
+        x: At,
+        last: Option<At>,
+        out: At,
+        times: &[f64],
+    ) -> Result<(), ProgramError> {
+        self.pass(code, (which, None), x, last, out, times)
+    }
+
+    /// As [`Sketch::velocity`], through a network that is derived from the field's own if one is given.
+    pub(super) fn pass(
+        &mut self,
+        code: &mut Code,
+        (which, through): (usize, Option<&Through>),
         x: At,
         last: Option<At>,
         out: At,
@@ -189,8 +266,20 @@ impl Sketch {
                 return Err(error(format!("network '{}'", network.name), format!("its input '{name}' is not given")));
             }
         }
-        code.call(used.net, &reads, row, &[(0, out)]);
-        let (net, other) = (used.net, used.other);
+        let (net, other, twin) = (used.net, used.other, used.twin);
+        let plain_reads = reads.clone();
+        let mut writes = vec![(0, out)];
+        if let Some(through) = through {
+            let ports = if through.reads { &mut reads } else { &mut writes };
+            let first = ports.len();
+            ports.extend(through.tensors.iter().enumerate().map(|(i, &at)| (first + i, at)));
+        }
+        let none = network.guidance.map_or(0, |g| g.none);
+        let unguided = Row { base: row.base + none, step, label: false };
+        match twin {
+            Some(twin) => code.call_twin(twin, &reads, [row, unguided], &[(0, out), (1, other)]),
+            None => code.call(through.map_or(net, |t| t.net), &reads, row, &writes),
+        };
         let mut terms = Vec::new();
         let sign = if network.noise_at_zero { 1.0 } else { -1.0 };
         let (mut scale, mut of_x) = (vec![1.0; times.len()], vec![0.0; times.len()]);
@@ -217,8 +306,10 @@ impl Sketch {
             if same(&values) { b.number(values[0] as f32) } else { b.schedule(name, values) }
         };
         let plain = same(&scale) && scale[0] == 1.0 && network.prediction == Prediction::Velocity;
-        if let Some((weight, none)) = network.guidance {
-            code.call(net, &reads, Row { base: row.base + none, step, label: false }, &[(0, other)]);
+        if let Some(Guidance { weight, one_pass, .. }) = network.guidance {
+            if !one_pass {
+                code.call(net, &plain_reads, unguided, &[(0, other)]);
+            }
             terms.push((factor(&mut self.b, "guided", scale.iter().map(|s| s * weight).collect()), out));
             terms.push((factor(&mut self.b, "unguided", scale.iter().map(|s| s * (1.0 - weight)).collect()), other));
         } else if !plain {
@@ -241,7 +332,9 @@ impl Sketch {
         let mut networks = Vec::new();
         for used in self.fields {
             if let Field::Network(network) = used.field {
-                self.b.rows(used.net, used.times.len() * network.labels);
+                for net in used.derived.into_iter().chain([used.net]) {
+                    self.b.rows(net, used.times.len() * network.labels);
+                }
                 networks.push((network, used.times));
             }
         }

@@ -1,8 +1,8 @@
 //! Programs that pull a sample towards what was observed, without derivatives of the network.
 
-use super::samplers::{Field, Sampled, Sampler, Sketch, check_times, integrate};
+use super::samplers::{Field, Sampled, Sampler, Sketch, Through, check_times, integrate};
 use super::verify::error;
-use super::{At, Code, Image, LaneKind, Num, ProgramError};
+use super::{At, Code, Image, LaneKind, Net, Num, ProgramError, Row};
 
 /// What is observed of a picture, as a linear map `A`; its transpose is as simple.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,20 @@ pub enum Observation {
         /// Half the side of the kernel.
         radius: u16,
     },
+    /// What a network says of the sample, such as the probability of each class. It has no transpose, so only a chain, which
+    /// runs forward, can use it.
+    Critic(Critic),
+}
+
+/// A network that looks at samples. It has neither time nor label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Critic {
+    /// Name of its graph.
+    pub name: String,
+    /// Its input and the elements of a sample.
+    pub input: (String, usize),
+    /// Its output and the elements of it.
+    pub output: (String, usize),
 }
 
 impl Observation {
@@ -46,6 +60,7 @@ impl Observation {
         match self {
             Observation::Masked | Observation::Blurred { .. } => sample,
             Observation::Averaged { factor, .. } => sample / usize::from(*factor).pow(2).max(1),
+            Observation::Critic(critic) => critic.output.1,
         }
     }
 }
@@ -56,6 +71,7 @@ struct Map {
     mask: Option<At>,
     small: At,
     kernel: Option<Num>,
+    critic: Option<usize>,
 }
 
 impl Map {
@@ -70,14 +86,26 @@ impl Map {
             Observation::Blurred { kernel, .. } => {
                 Some(sketch.b.bank("blur", kernel.len(), kernel.iter().map(|&k| k as f32).collect()))
             }
-            Observation::Masked | Observation::Averaged { .. } => None,
+            Observation::Masked | Observation::Averaged { .. } | Observation::Critic(_) => None,
         };
-        Map { observed, mask, small, kernel }
+        let critic = match observation {
+            Observation::Critic(Critic { name, input, output }) => {
+                let (inputs, outputs) = (vec![input.clone()], vec![output.clone()]);
+                Some(sketch.b.net(Net { name: name.clone(), inputs, outputs, rows: 0, of: None, twin: false }))
+            }
+            Observation::Masked | Observation::Averaged { .. } | Observation::Blurred { .. } => None,
+        };
+        Map { observed, mask, small, kernel, critic }
     }
 
     /// Appends `residual = A of - observed`.
     fn residual(&self, sketch: &mut Sketch, code: &mut Code, observation: &Observation, of: At) {
         let (one, minus) = (sketch.b.number(1.0), sketch.b.number(-1.0));
+        if let Some(critic) = self.critic {
+            code.call(critic, &[(0, of)], Row::default(), &[(0, self.small)]);
+            code.combine(self.small, &[(one, self.small), (minus, self.observed)]);
+            return;
+        }
         match (observation, self.mask, self.kernel) {
             (Observation::Averaged { image, factor }, ..) => {
                 code.average(self.small, of, *image, *factor);
@@ -87,7 +115,7 @@ impl Map {
                 code.blur(self.small, of, *image, kernel, *radius);
                 code.combine(self.small, &[(one, self.small), (minus, self.observed)]);
             }
-            (Observation::Masked | Observation::Blurred { .. }, mask, _) => {
+            (Observation::Masked | Observation::Blurred { .. } | Observation::Critic(_), mask, _) => {
                 code.combine(self.small, &[(one, of), (minus, self.observed)]);
                 if let Some(mask) = mask {
                     code.product(self.small, self.small, mask);
@@ -104,7 +132,9 @@ impl Map {
             (Observation::Blurred { image, radius, .. }, Some(kernel)) => {
                 code.blur(out, self.small, *image, kernel, *radius)
             }
-            (Observation::Masked | Observation::Blurred { .. }, _) => code.combine(out, &[(one, self.small)]),
+            (Observation::Masked | Observation::Blurred { .. } | Observation::Critic(_), _) => {
+                code.combine(out, &[(one, self.small)])
+            }
         };
     }
 }
@@ -137,6 +167,10 @@ pub fn flowchef(
     let (Strength::Constant(factor) | Strength::Growing(factor)) = strength;
     if !factor.is_finite() {
         return Err(error("strength", format!("{factor} is no number")));
+    }
+    if let Observation::Critic(critic) = observation {
+        let message = "steering needs the transpose of what is observed, and a network has none: use a chain";
+        return Err(error(format!("critic '{}'", critic.name), message));
     }
     let mut sketch = Sketch::new(name, vec![field]);
     let (len, steps) = (sketch.len(), times.len() - 1);
@@ -178,7 +212,8 @@ pub fn flowchef(
 /// Energy-guided latents by preconditioned Crank-Nicolson (our forward-only variant of arXiv 2210.05559, 4.3): the chain
 /// `z' = sqrt(1 - b^2) z + b n` over latents, accepted with probability `min(1, exp(lambda (E - E')))`, where `E` is the
 /// squared distance of the generated sample from what was observed. `start` draws the first latent; `generate` makes
-/// `rounds` proposals and may be called again.
+/// `rounds` proposals and may be called again. The energy of a critic is the squared distance of its output from the one that
+/// is wanted: of the probabilities of classes from 1 for one of them, the Brier score.
 ///
 /// An exponential deviate is half the sum of two squared normal ones, so that no logarithm is taken: accept where
 /// `lambda (E - E') + (n1^2 + n2^2) / 2 >= 0`.
@@ -288,4 +323,106 @@ pub fn invert(name: &str, field: Field, sampler: Sampler, times: &[f64]) -> Resu
     sketch.b.block(1, again);
     integrate(&mut sketch, sampler, latent, x, times)?;
     sketch.finish()
+}
+
+/// Tensors inside a network that an edit takes over from the inversion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cache {
+    /// Their names and elements; RF-Edit takes the value tensors of attention layers.
+    pub tensors: Vec<(String, usize)>,
+    /// Steps of the edit, from the noise on, that read them.
+    pub steps: usize,
+}
+
+/// RF-Edit (arXiv 2411.04746): [`invert`] by the midpoint rule, whose last steps keep tensors inside the network; the same
+/// steps of `edit`, its first, read them in place of their own. A step and its reverse are paired as the paper's program
+/// pairs them: first evaluation with first, second with second, so that the second ones are at the same time.
+///
+/// Memory grows with the number of steps that are kept, two frames a step and tensor; without any it is [`invert`]'s.
+///
+/// # Errors
+/// As [`super::samplers::generate`]; more cached steps than steps, no tensor, or a network under guidance, whose second
+/// pass has no tensors of its own.
+pub fn edit(name: &str, field: Field, times: &[f64], cache: &Cache) -> Result<Sampled, ProgramError> {
+    check_times(times)?;
+    let (steps, cached) = (times.len() - 1, cache.steps);
+    if cached == 0 || cached > steps || cache.tensors.is_empty() {
+        let message =
+            format!("{} tensors in {cached} of {steps} steps: give at least one of each", cache.tensors.len());
+        return Err(error("cached tensors", message));
+    }
+    if matches!(&field, Field::Network(network) if network.guidance.is_some()) {
+        return Err(error("cached tensors", "guidance makes a second pass, which would need tensors of its own"));
+    }
+    let mut sketch = Sketch::new(name, vec![field]);
+    let len = sketch.len();
+    let data = sketch.b.lane("data", len, LaneKind::Input, "");
+    let latent = sketch.b.lane("latent", len, LaneKind::Kept, "standard deviations");
+    let x = sketch.b.lane("sample", len, LaneKind::Output, "");
+    let mut held = Vec::new();
+    for (i, (tensor, len)) in cache.tensors.iter().enumerate() {
+        held.push((tensor.clone(), sketch.b.frames(&format!("cache_{i}"), *len, 2 * cached, LaneKind::Held, "")));
+    }
+    let store = sketch.derive(0, "store", &held, false)?;
+    let inject = sketch.derive(0, "inject", &held, true)?;
+    let one = sketch.b.number(1.0);
+    let backwards: Vec<f64> = times.iter().rev().copied().collect();
+    let step = Midpoint::new(&mut sketch);
+    sketch.b.entry("invert");
+    let mut start = Code::new();
+    start.combine(latent, &[(one, data)]);
+    sketch.b.block(1, start);
+    step.append(&mut sketch, latent, &backwards[..=steps - cached], None)?;
+    // Step i of the edit is undone by step `steps - 1 - i` of the inversion; its frames are 2i and 2i + 1.
+    let last = 2 * (cached - 1);
+    let both = [store.moving(last, -2), store.moving(last + 1, -2)];
+    step.append(&mut sketch, latent, &backwards[steps - cached..], Some(&both))?;
+    sketch.b.entry("edit");
+    let mut again = Code::new();
+    again.combine(x, &[(one, latent)]);
+    sketch.b.block(1, again);
+    let both = [inject.moving(0, 2), inject.moving(1, 2)];
+    step.append(&mut sketch, x, &times[..=cached], Some(&both))?;
+    step.append(&mut sketch, x, &times[cached..], None)?;
+    sketch.finish()
+}
+
+/// The lanes of midpoint steps.
+struct Midpoint {
+    v: At,
+    y: At,
+    v1: At,
+}
+
+impl Midpoint {
+    fn new(sketch: &mut Sketch) -> Midpoint {
+        let [v, y, v1] = ["v", "y", "v1"].map(|name| sketch.local(name));
+        Midpoint { v, y, v1 }
+    }
+
+    /// Appends the steps along `times`, none for one time; the two passes of a step go through the given networks.
+    fn append(
+        &self,
+        sketch: &mut Sketch,
+        x: At,
+        times: &[f64],
+        through: Option<&[Through; 2]>,
+    ) -> Result<(), ProgramError> {
+        let steps = times.len() - 1;
+        if steps == 0 {
+            return Ok(());
+        }
+        let [first, second] = through.map_or([None, None], |[a, b]| [Some(a), Some(b)]);
+        let middle: Vec<f64> = times.windows(2).map(|w| (w[0] + w[1]) / 2.0).collect();
+        let one = sketch.b.number(1.0);
+        let half = sketch.b.schedule("half", times.windows(2).map(|w| (w[1] - w[0]) / 2.0));
+        let whole = sketch.b.schedule("h", times.windows(2).map(|w| w[1] - w[0]));
+        let mut code = Code::new();
+        sketch.pass(&mut code, (0, first), x, None, self.v, &times[..steps])?;
+        code.combine(self.y, &[(one, x), (half, self.v)]);
+        sketch.pass(&mut code, (0, second), self.y, None, self.v1, &middle)?;
+        code.combine(x, &[(one, x), (whole, self.v1)]);
+        sketch.b.block(steps, code);
+        Ok(())
+    }
 }

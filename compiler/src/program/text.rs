@@ -18,11 +18,15 @@
 //! }
 //! ```
 //!
+//! `net own (...) -> (...) rows 44 of velocity` is `velocity` with further inputs and outputs, which are tensors inside it;
+//! `twin of velocity` computes it for two rows at once, and calls of it name both: `row 0+11*r+label, 10+11*r`.
 //! `name[first+step*r]` is a frame of a lane, or a row of a bank, in round `r`; frame 0 in every round is the bare name. A
 //! bank of one number is written as the number.
 
 use super::verify::error;
-use super::{At, Bank, Block, Entry, Image, Instruction, Lane, LaneKind, Net, Num, Program, ProgramError, Row, verify};
+use super::{
+    At, Bank, Block, Entry, INDICES, Image, Instruction, Lane, LaneKind, Net, Num, Program, ProgramError, Row, verify,
+};
 use std::fmt::Write;
 
 /// Prints a program. The same program always gives the same text.
@@ -35,8 +39,10 @@ pub fn print(program: &Program) -> String {
         list.iter().map(|(name, len)| format!("{}[{len}]", quoted(name))).collect::<Vec<_>>().join(", ")
     };
     for net in &program.nets {
-        let _ =
-            writeln!(out, "net {} ({}) -> ({}) rows {}", net.name, ports(&net.inputs), ports(&net.outputs), net.rows);
+        let (inputs, outputs) = (ports(&net.inputs), ports(&net.outputs));
+        let twin = if net.twin { " twin" } else { "" };
+        let of = net.of.as_ref().map_or_else(String::new, |base| format!("{twin} of {base}"));
+        let _ = writeln!(out, "net {} ({inputs}) -> ({outputs}) rows {}{of}", net.name, net.rows);
     }
     for lane in &program.lanes {
         let frames = if lane.frames == 1 { String::new() } else { format!(" x {}", lane.frames) };
@@ -93,7 +99,7 @@ fn show(program: &Program, instruction: &Instruction) -> String {
     };
     let size = |image: &Image| format!("{} {} {}", image.height, image.width, image.channels);
     match instruction {
-        Instruction::Call { net, reads, row, writes } => {
+        Instruction::Call { net, reads, rows, writes } => {
             let net = &program.nets[*net];
             let list = |transfers: &[(usize, At)], ports: &[(String, usize)]| {
                 transfers
@@ -102,13 +108,13 @@ fn show(program: &Program, instruction: &Instruction) -> String {
                     .collect::<Vec<_>>()
                     .join(", ")
             };
-            let label = if row.label { "+label" } else { "" };
+            let row = |row: &Row| format!("{}{:+}*r{}", row.base, row.step, if row.label { "+label" } else { "" });
+            let last = if net.twin { INDICES } else { 1 };
             format!(
-                "call {} ({}) row {}{:+}*r{label} -> ({})",
+                "call {} ({}) row {} -> ({})",
                 net.name,
                 list(reads, &net.inputs),
-                row.base,
-                row.step,
+                rows[..last].iter().map(row).collect::<Vec<_>>().join(", "),
                 list(writes, &net.outputs)
             )
         }
@@ -298,7 +304,18 @@ impl Parser<'_> {
                 let outputs = self.ports()?;
                 self.keyword("rows")?;
                 let rows = self.count()?;
-                self.program.nets.push(Net { name, inputs, outputs, rows });
+                let (mut of, mut twin) = (None, false);
+                if !self.tokens.is_empty() {
+                    let word = self.word()?;
+                    twin = word == "twin";
+                    if twin {
+                        self.keyword("of")?;
+                    } else if word != "of" {
+                        return Err(format!("'of' or 'twin of' is wanted and '{word}' found"));
+                    }
+                    of = Some(self.word()?);
+                }
+                self.program.nets.push(Net { name, inputs, outputs, rows, of, twin });
             }
             "lane" => {
                 let name = self.word()?;
@@ -398,6 +415,17 @@ impl Parser<'_> {
         let net = net.ok_or_else(|| format!("there is no network '{name}'"))?;
         let reads = self.transfers(net, true)?;
         self.keyword("row")?;
+        let mut rows = [self.row()?, Row::default()];
+        if self.program.nets[net].twin {
+            self.sign(',')?;
+            rows[1] = self.row()?;
+        }
+        self.take(&Token::Arrow)?;
+        let writes = self.transfers(net, false)?;
+        Ok(Instruction::Call { net, reads, rows, writes })
+    }
+
+    fn row(&mut self) -> Result<Row, String> {
         let base = self.count()?;
         let step = self.signed()?;
         self.round()?;
@@ -405,9 +433,7 @@ impl Parser<'_> {
         if label {
             self.keyword("label")?;
         }
-        self.take(&Token::Arrow)?;
-        let writes = self.transfers(net, false)?;
-        Ok(Instruction::Call { net, reads, row: Row { base, step, label }, writes })
+        Ok(Row { base, step, label })
     }
 
     fn transfers(&mut self, net: usize, input: bool) -> Result<Vec<(usize, At)>, String> {

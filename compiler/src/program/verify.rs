@@ -34,6 +34,7 @@ const LIMIT: usize = u16::MAX as usize;
 /// The first thing that does not fit.
 pub fn verify(program: &Program) -> Result<(), ProgramError> {
     names(program)?;
+    derived_ports(program)?;
     if program.labels > LIMIT {
         return Err(error("labels", format!("{} are more than {LIMIT}", program.labels)));
     }
@@ -109,6 +110,41 @@ fn names(program: &Program) -> Result<(), ProgramError> {
     Ok(())
 }
 
+/// A derived network has the inputs, outputs and rows of its base, then its own inputs and outputs.
+fn derived_ports(program: &Program) -> Result<(), ProgramError> {
+    for (number, net) in program.nets.iter().enumerate() {
+        let place = || format!("network '{}'", net.name);
+        let Some(of) = &net.of else {
+            if net.twin {
+                return Err(error(place(), "it is a twin and derived from no network"));
+            }
+            continue;
+        };
+        let Some(base) = program.nets[..number].iter().find(|n| n.name == *of) else {
+            return Err(error(place(), format!("it is derived from '{of}', which is no network before it")));
+        };
+        if let Some(first) = &base.of {
+            return Err(error(place(), format!("it is derived from '{of}', which is derived itself: use '{first}'")));
+        }
+        if net.rows != base.rows {
+            return Err(error(place(), format!("it has {} rows and '{of}' has {}", net.rows, base.rows)));
+        }
+        if net.twin && base.rows == 0 {
+            return Err(error(place(), format!("it is the twin of '{of}', which has no rows to choose two of")));
+        }
+        for (what, own, from) in [("input", &net.inputs, &base.inputs), ("output", &net.outputs, &base.outputs)] {
+            for (i, (name, len)) in from.iter().enumerate() {
+                if own.get(i) != Some(&(name.clone(), *len)) {
+                    let found = own.get(i).map_or_else(|| "none".to_owned(), |(n, len)| format!("'{n}' of {len}"));
+                    let message = format!("{what} {i} is {found} and '{of}' has '{name}' of {len} elements there");
+                    return Err(error(place(), message));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 struct Checker<'p> {
     program: &'p Program,
     rounds: usize,
@@ -117,7 +153,7 @@ struct Checker<'p> {
 impl Checker<'_> {
     fn instruction(&self, instruction: &Instruction) -> Result<(), String> {
         match instruction {
-            Instruction::Call { net, reads, row, writes } => self.call(*net, reads, *row, writes),
+            Instruction::Call { net, reads, rows, writes } => self.call(*net, reads, rows, writes),
             Instruction::Combine { out, terms } => {
                 self.words(*out)?;
                 if terms.is_empty() {
@@ -174,23 +210,25 @@ impl Checker<'_> {
         }
     }
 
-    fn call(&self, net: usize, reads: &[(usize, At)], row: Row, writes: &[(usize, At)]) -> Result<(), String> {
+    fn call(&self, net: usize, reads: &[(usize, At)], rows: &[Row], writes: &[(usize, At)]) -> Result<(), String> {
         let Some(net) = self.program.nets.get(net) else { return Err(format!("there is no network {net}")) };
-        let moved = row.base as i64 + i64::from(row.step) * (self.rounds as i64 - 1);
-        let label = if row.label { self.program.labels.max(1) - 1 } else { 0 };
-        let most = moved.max(row.base as i64) + label as i64;
-        if moved < 0 || most >= net.rows.max(1) as i64 {
-            return Err(format!(
-                "rows {} to {moved} of '{}' are needed in {} rounds, for {} labels, and it has {}",
-                row.base,
-                net.name,
-                self.rounds,
-                label + 1,
-                net.rows
-            ));
-        }
-        if row.label && self.program.labels == 0 {
-            return Err(format!("'{}' is called with the label and the program takes none", net.name));
+        for row in rows {
+            let moved = row.base as i64 + i64::from(row.step) * (self.rounds as i64 - 1);
+            let label = if row.label { self.program.labels.max(1) - 1 } else { 0 };
+            let most = moved.max(row.base as i64) + label as i64;
+            if moved < 0 || most >= net.rows.max(1) as i64 {
+                return Err(format!(
+                    "rows {} to {moved} of '{}' are needed in {} rounds, for {} labels, and it has {}",
+                    row.base,
+                    net.name,
+                    self.rounds,
+                    label + 1,
+                    net.rows
+                ));
+            }
+            if row.label && self.program.labels == 0 {
+                return Err(format!("'{}' is called with the label and the program takes none", net.name));
+            }
         }
         for (number, (name, _)) in net.inputs.iter().enumerate() {
             if reads.iter().filter(|(port, _)| *port == number).count() != 1 {

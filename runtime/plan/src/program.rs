@@ -82,7 +82,7 @@ pub struct Term {
     pub of: View,
 }
 
-/// What chooses the rows of a network's constant tables: `base + per_round * round`, and the caller's label if `label`.
+/// What chooses the row of a network's constant tables: `base + per_round * round`, and the caller's label if `label`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Row in round 0 for label 0.
@@ -138,8 +138,8 @@ pub enum Instruction<'a> {
         net: u16,
         /// Its inputs.
         reads: &'a [Transfer],
-        /// Rows of its tables.
-        row: Row,
+        /// Rows of its tables, one for each index input that it has.
+        rows: [Row; INDICES],
         /// Its outputs.
         writes: &'a [Transfer],
     },
@@ -243,7 +243,7 @@ pub struct Net<'a> {
     pub inputs: &'a [Port<'a>],
     /// Outputs.
     pub outputs: &'a [Port<'a>],
-    /// Values of its index input; 0 if it has none.
+    /// Values of each of its index inputs; 0 if it has none.
     pub rows: u16,
 }
 
@@ -294,6 +294,9 @@ pub struct Entry<'a> {
     /// Bit `i`: lane `i` is written.
     pub gives: u64,
 }
+
+/// Index inputs that a network of a program may have: a twin has two ([`Net`] of a guided sampler).
+pub const INDICES: usize = 2;
 
 /// Named lanes that a program may have.
 pub const MAX_LANES: usize = 64;
@@ -426,17 +429,23 @@ impl<'a> Program<'a> {
     const fn fits(&self, instruction: &Instruction<'_>, rounds: u16) -> bool {
         let constants = self.constants.len();
         match instruction {
-            Instruction::Call { net, reads, row, writes } => {
+            Instruction::Call { net, reads, rows, writes } => {
                 if *net as usize >= self.nets.len() {
                     return false;
                 }
                 let net = &self.nets[*net as usize];
-                let last = row.base as i64 + row.per_round as i64 * (rounds as i64 - 1);
-                let label = if row.label { self.labels.saturating_sub(1) as i64 } else { 0 };
-                let most = if last > row.base as i64 { last } else { row.base as i64 } + label;
-                let rows_fit = last >= 0 && most < if net.rows == 0 { 1 } else { net.rows as i64 };
-                rows_fit
-                    && reads.len() == net.inputs.len()
+                let mut index = 0;
+                while index < INDICES {
+                    let row = &rows[index];
+                    let last = row.base as i64 + row.per_round as i64 * (rounds as i64 - 1);
+                    let label = if row.label { self.labels.saturating_sub(1) as i64 } else { 0 };
+                    let most = if last > row.base as i64 { last } else { row.base as i64 } + label;
+                    if last < 0 || most >= if net.rows == 0 { 1 } else { net.rows as i64 } {
+                        return false;
+                    }
+                    index += 1;
+                }
+                reads.len() == net.inputs.len()
                     && self.transfers_fit(reads, net.inputs, rounds)
                     && self.transfers_fit(writes, net.outputs, rounds)
             }

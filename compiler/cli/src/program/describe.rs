@@ -3,14 +3,15 @@
 use anyhow::{anyhow, bail};
 use flowlet_compiler::program::Image;
 use flowlet_compiler::program::samplers::{Sampler, turbo_blocks, uniform};
-use flowlet_compiler::program::steer::{Chain, Observation, Strength};
+use flowlet_compiler::program::steer::{Cache, Chain, Critic, Observation, Strength};
 use serde::Deserialize;
 
 /// A program around the model.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ProgramToml {
-    /// What it does: euler, heun, midpoint, rf-solver, reanchor, stochastic, stream, turbo, invert, flowchef, cycle or chain.
+    /// What it does: euler, heun, midpoint, rf-solver, reanchor, stochastic, stream, turbo, invert, rf-edit, flowchef,
+    /// cycle or chain.
     pub sampler: String,
     /// Number of equal steps.
     pub steps: Option<usize>,
@@ -18,10 +19,17 @@ pub struct ProgramToml {
     pub times: Option<Vec<f64>>,
     /// Classifier-free guidance: weight of the label's velocity.
     pub guidance: Option<f64>,
+    /// Whether one pass computes the velocities of the label and of none, or two passes do. The samples are the same.
+    #[serde(default)]
+    pub guidance_in_one_pass: bool,
     /// The label that stands for none; guidance needs it.
     pub none: Option<usize>,
     /// Solver of `invert`, by default midpoint.
     pub solver: Option<String>,
+    /// Tensors inside the network that `rf-edit` takes over from the inversion, as `flowlet explain --text` names them.
+    pub inject: Option<Vec<String>>,
+    /// Steps of the edit, from the noise on, that read them.
+    pub inject_steps: Option<usize>,
     /// Relative size of fresh noise: `stochastic`, `cycle`.
     pub eta: Option<f64>,
     /// Share of the last sample in the next one's start: `stream`.
@@ -32,8 +40,10 @@ pub struct ProgramToml {
     pub refiner: Option<String>,
     /// ONNX file of the network that `cycle` decodes with.
     pub to: Option<String>,
-    /// What `flowchef` and `chain` observe: mask, average or blur.
+    /// What `flowchef` and `chain` observe: mask, average or blur; `chain` also a critic.
     pub observe: Option<String>,
+    /// ONNX file of the critic, beside the model: a sample in, a vector out, such as probabilities of classes.
+    pub critic: Option<String>,
     /// Side of an averaged block.
     pub factor: Option<u16>,
     /// Standard deviation of the blur, in pixels.
@@ -64,6 +74,7 @@ pub enum Kind {
     Stream { keep: f64 },
     Turbo { blocks: String },
     Invert(Sampler),
+    Edit(Cache),
     FlowChef { observation: Observation, strength: Strength },
     Cycle { eta: f64 },
     Chain { observation: Observation, chain: Chain },
@@ -86,11 +97,11 @@ impl ProgramToml {
         }
     }
 
-    /// What the program does; `image` is the sample's size if it is a picture.
+    /// What the program does; `image` is the sample's size if it is a picture, `critic` the network that is named.
     ///
     /// # Errors
     /// A sampler that there is not, or a number that is missing.
-    pub fn kind(&self, image: Option<Image>) -> anyhow::Result<Kind> {
+    pub fn kind(&self, image: Option<Image>, critic: Option<Critic>) -> anyhow::Result<Kind> {
         let number =
             |name: &str, value: Option<f64>| value.ok_or_else(|| anyhow!("'{}' needs {name} = ...", self.sampler));
         Ok(match self.sampler.as_str() {
@@ -104,8 +115,13 @@ impl ProgramToml {
                 let solver = self.solver.as_deref().unwrap_or("midpoint");
                 Kind::Invert(Sampler::named(solver, 0.0).map_err(|e| anyhow!("{e}"))?)
             }
+            "rf-edit" => {
+                let names = self.inject.as_ref().ok_or_else(|| anyhow!("'rf-edit' needs inject = [\"TENSOR\"]"))?;
+                let steps = self.inject_steps.ok_or_else(|| anyhow!("'rf-edit' needs inject_steps = N"))?;
+                Kind::Edit(Cache { tensors: names.iter().map(|name| (name.clone(), 0)).collect(), steps })
+            }
             "flowchef" => Kind::FlowChef {
-                observation: self.observation(image)?,
+                observation: self.observation(image, critic)?,
                 strength: match (self.strength, self.growing_strength) {
                     (Some(s), None) => Strength::Constant(s),
                     (None, s) => Strength::Growing(s.unwrap_or(1.0)),
@@ -114,7 +130,7 @@ impl ProgramToml {
             },
             "cycle" => Kind::Cycle { eta: number("eta", self.eta)? },
             "chain" => Kind::Chain {
-                observation: self.observation(image)?,
+                observation: self.observation(image, critic)?,
                 chain: Chain {
                     lambda: number("lambda", self.lambda)?,
                     beta: number("beta", self.beta)?,
@@ -123,16 +139,14 @@ impl ProgramToml {
             },
             name => {
                 let eta = if name == "stochastic" { number("eta", self.eta)? } else { 0.0 };
-                Kind::Generate(
-                    Sampler::named(name, eta).map_err(|e| {
-                        anyhow!("{e}; other programs are stream, turbo, invert, flowchef, cycle and chain")
-                    })?,
-                )
+                Kind::Generate(Sampler::named(name, eta).map_err(|e| {
+                    anyhow!("{e}; other programs are stream, turbo, invert, rf-edit, flowchef, cycle and chain")
+                })?)
             }
         })
     }
 
-    fn observation(&self, image: Option<Image>) -> anyhow::Result<Observation> {
+    fn observation(&self, image: Option<Image>, critic: Option<Critic>) -> anyhow::Result<Observation> {
         let image = || image.ok_or_else(|| anyhow!("the sample is no picture, so only observe = \"mask\" is possible"));
         Ok(match self.observe.as_deref() {
             None | Some("mask") => Observation::Masked,
@@ -144,7 +158,10 @@ impl ProgramToml {
                 }
                 Observation::gaussian_blur(image()?, sigma, (2.0 * sigma).ceil() as u16)
             }
-            Some(other) => bail!("observe = \"{other}\": mask, average and blur are known"),
+            Some("critic") => {
+                Observation::Critic(critic.ok_or_else(|| anyhow!("observe = \"critic\" needs critic = \"FILE.onnx\""))?)
+            }
+            Some(other) => bail!("observe = \"{other}\": mask, average, blur and critic are known"),
         })
     }
 }

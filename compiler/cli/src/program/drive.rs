@@ -22,6 +22,8 @@ pub struct Task {
     labels: Vec<u16>,
     mask: Vec<f32>,
     factor: usize,
+    /// Elements of what a critic shall say: 1 for the label that is asked for, 0 for all others.
+    classes: Option<usize>,
     dims: Vec<usize>,
     to_label: Option<u16>,
 }
@@ -54,7 +56,7 @@ impl Task {
     /// # Errors
     /// Data that are missing or have another size.
     pub fn new(program: &Program, args: &RunArgs) -> anyhow::Result<Task> {
-        let dims: Vec<usize> = program.meta("dims").unwrap_or("").split(',').filter_map(|d| d.parse().ok()).collect();
+        let dims = super::dims(program);
         let array = |path: &Option<std::path::PathBuf>| path.as_ref().map(|p| read_npy(p)).transpose();
         let (data, labels, mask) = (array(&args.data)?, array(&args.data_labels)?, array(&args.mask)?);
         let given =
@@ -78,7 +80,8 @@ impl Task {
         let dims = if dims.iter().product::<usize>() == len { dims.to_vec() } else { vec![1, len] };
         let inputs: Vec<String> =
             program.lanes.iter().filter(|l| l.kind == LaneKind::Input).map(|l| l.name.clone()).collect();
-        let wants = |name: &str| inputs.iter().any(|i| i == name);
+        let classes = lane("observed").filter(|_| program.meta("observe") == Some("critic")).map(|l| l.len);
+        let wants = |name: &str| inputs.iter().any(|i| i == name) && classes.is_none();
         let rows = |array: &Array, what: &str| -> anyhow::Result<Vec<Vec<f32>>> {
             let values = array.to_f32();
             if values.is_empty() || !values.len().is_multiple_of(len) {
@@ -104,7 +107,7 @@ impl Task {
         let observed = lane("observed").map_or(len, |l| l.len);
         let factor = (1..=len).find(|f| observed * f * f == len).unwrap_or(1);
         let entries = program.entries.iter().map(|e| e.name.clone()).collect();
-        Ok(Task { entries, inputs, outputs_len: len, data, labels, mask, factor, dims, to_label })
+        Ok(Task { entries, inputs, outputs_len: len, data, labels, mask, factor, classes, dims, to_label })
     }
 
     /// The label of run `number`, where nobody has chosen one. What starts from data goes without a class: the last label
@@ -117,6 +120,11 @@ impl Task {
     /// Whether part of each sample is observed.
     pub fn repairs(&self) -> bool {
         self.wants("mask")
+    }
+
+    /// Whether it starts from whole samples.
+    pub fn reads_data(&self) -> bool {
+        self.wants("data")
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -240,9 +248,11 @@ pub fn drive_on(
     label: u16,
 ) -> Result<Outcome, RunError> {
     let mut shown = Vec::new();
-    if runner.program().labels > 0 {
+    let labels = runner.program().labels;
+    if labels > 0 {
         let own = task.labels.get(seed as usize % task.labels.len().max(1));
-        runner.set_label(own.copied().unwrap_or(label))?;
+        // Where a critic knows the class, the network is asked for none.
+        runner.set_label(if task.classes.is_some() { labels - 1 } else { own.copied().unwrap_or(label) })?;
     }
     if task.wants("noise") {
         runner.fill_noise("noise", seed, 0)?;
@@ -255,7 +265,10 @@ pub fn drive_on(
     if task.wants("mask") {
         runner.write("mask", &task.mask)?;
     }
-    if task.wants("observed") {
+    if let Some(classes) = task.classes {
+        let wanted: Vec<f32> = (0..classes).map(|class| f32::from(u8::from(class == usize::from(label)))).collect();
+        runner.write("observed", &wanted)?;
+    } else if task.wants("observed") {
         let observed = if task.factor > 1 { task.averaged(datum) } else { datum.to_vec() };
         runner.write("observed", &observed)?;
         shown.push(datum.to_vec());

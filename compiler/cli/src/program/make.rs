@@ -7,13 +7,14 @@ use crate::model_toml::{FlowToml, ModelToml};
 use crate::options::{Precision, read};
 use crate::progress::Bar;
 use anyhow::{Context, anyhow, bail};
-use flowlet_compiler::ir::{DType, Graph};
-use flowlet_compiler::passes::{Options, Schedule};
+use flowlet_compiler::ir::{DType, Def, Graph, InputKind, Tensor, ValueId};
+use flowlet_compiler::passes::{self, Options, Schedule};
 use flowlet_compiler::program::samplers::{
-    Field, Network, Prediction, Sampled, generate, stream, trajectory, turbo, turbo_blocks,
+    Field, Guidance, Network, Prediction, Sampled, generate, stream, trajectory, turbo, turbo_blocks,
 };
-use flowlet_compiler::program::steer::{crank_nicolson, flowchef, invert};
-use flowlet_compiler::program::{Image, Program, cycle, file, float};
+use flowlet_compiler::program::steer::{Cache, Critic, crank_nicolson, edit, flowchef, invert};
+use flowlet_compiler::program::{Image, Net, Program, cycle, derived, file, float};
+use flowlet_compiler::quantize::Calibration;
 use flowlet_compiler::{compile, flq};
 use flowlet_score::{ProgramEngine, calibrations};
 use std::path::Path;
@@ -102,7 +103,9 @@ impl Imported {
         let none = program.none.or_else(|| (program.guidance.is_some() && labels > 1).then(|| labels - 1));
         let guidance = match (program.guidance, none) {
             (None, _) => None,
-            (Some(weight), Some(none)) if none < labels && weight.is_finite() => Some((weight, none)),
+            (Some(weight), Some(none)) if none < labels && weight.is_finite() => {
+                Some(Guidance { weight, none, one_pass: program.guidance_in_one_pass })
+            }
             (Some(weight), _) => bail!("guidance = {weight} needs a label input and none = one of its {labels} values"),
         };
         let velocity_input = graph
@@ -144,6 +147,35 @@ impl Imported {
         graph.name = self.network.name.clone();
         Ok(graph)
     }
+}
+
+impl Imported {
+    /// The elements of tensors inside the network, as it is after the float passes.
+    fn sized(&self, cache: Cache) -> anyhow::Result<Cache> {
+        let graph = self.scheduled(&[0.0, 1.0])?;
+        let mut tensors = Vec::new();
+        for (name, _) in cache.tensors {
+            let outputs = passes::expose(&graph, std::slice::from_ref(&name))?;
+            let len = outputs.outputs.last().map_or(0, |&id| outputs.ty(id).elements());
+            tensors.push((name, len));
+        }
+        Ok(Cache { tensors, ..cache })
+    }
+}
+
+/// A network that looks at samples, and its graph.
+fn critic(path: &Path, own: &str) -> anyhow::Result<(Critic, Graph)> {
+    let wrong = || format!("cannot use {}", path.display());
+    let graph = import(&read(path)?, &[], "critic").with_context(wrong)?;
+    let mut graph = compile::optimise(graph, &Options::default()).with_context(wrong)?;
+    graph.name = word(&format!("{own}_critic"));
+    let ([input], [output]) = (&graph.inputs[..], &graph.outputs[..]) else {
+        let (inputs, outputs) = (graph.inputs.len(), graph.outputs.len());
+        return Err(anyhow!("it has {inputs} inputs and {outputs} outputs: a critic has one of each"))
+            .with_context(wrong);
+    };
+    let port = |id| (graph.value(id).name.clone(), graph.ty(id).elements());
+    Ok((Critic { name: graph.name.clone(), input: port(*input), output: port(*output) }, graph))
 }
 
 /// A name as programs take it.
@@ -201,9 +233,14 @@ pub fn make_program(
         [1, c, h, w] => Some(Image { height: h as u16, width: w as u16, channels: c as u16 }),
         _ => None,
     };
-    let mut sampled = sketch(&word(name), described, &main, &others, image)?;
+    let critic = described.critic.as_ref().map(|file| critic(&beside(file), &own)).transpose()?;
+    let seen = critic.as_ref().map(|(critic, _)| critic.clone());
+    let mut sampled = sketch(&word(name), described, (&main, &others), image, seen)?;
     let mut meta = |key: &str, value: String| sampled.program.meta.push((key.to_owned(), value));
     meta("sampler", described.sampler.clone());
+    if let Some(observe) = &described.observe {
+        meta("observe", observe.clone());
+    }
     meta("dims", dims.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
     if let Some([lo, hi]) = config.flow.as_ref().and_then(|f| f.pixel_range) {
         meta("range", format!("{lo:?},{hi:?}"));
@@ -214,7 +251,9 @@ pub fn make_program(
         let one = imported.iter().find(|i| i.network.name == network.name);
         graphs.push(one.ok_or_else(|| anyhow!("defect: no network '{}'", network.name))?.scheduled(times)?);
     }
+    graphs.extend(critic.map(|(_, graph)| graph));
     let program = sampled.program;
+    let graphs = derived(&program, graphs).map_err(|e| anyhow!("{e}"))?;
     if precision == Precision::F32 {
         return Ok(Made { program, graphs });
     }
@@ -238,11 +277,31 @@ fn calibrated(program: &Program, graphs: Vec<Graph>, task: &Task, runs: usize) -
         drive_on(task, runner, nets, CALIBRATION + number as u64, task.label(number, labels)).map(|_| ())
     })?;
     let mut out = Vec::new();
-    for (graph, samples) in graphs.iter().zip(&samples) {
-        let bar = Bar::new("calibrating", samples.samples.len());
-        out.push(compile::quantize(graph, samples, &mut |done, _| bar.at(done))?);
+    for ((graph, net), own) in graphs.iter().zip(&program.nets).zip(&samples).filter(|((_, net), _)| net.of.is_none()) {
+        // A derived network has its base's numbers, so the base is calibrated on what both read.
+        let mut own = own.clone();
+        let of_base = |(_, other): &(&Calibration, &Net)| other.of.as_ref() == Some(&net.name);
+        for (derived, other) in samples.iter().zip(&program.nets).filter(of_base) {
+            for sample in &derived.samples {
+                own.samples.push(sample[..graph.inputs.len()].to_vec());
+                if other.twin {
+                    own.samples.push(second_row(graph, sample));
+                }
+            }
+        }
+        let bar = Bar::new("calibrating", own.samples.len());
+        out.push(compile::quantize(graph, &own, &mut |done, _| bar.at(done))?);
     }
-    Ok(out)
+    derived(program, out).map_err(|e| anyhow!("{e}"))
+}
+
+/// What the second half of a twin reads: its base's inputs with the twin's row, which is the last of its own inputs.
+fn second_row(graph: &Graph, sample: &[Tensor]) -> Vec<Tensor> {
+    let input = |(i, &id): (usize, &ValueId)| match graph.value(id).def {
+        Def::Input(InputKind::Index { .. }) => sample[sample.len() - 1].clone(),
+        Def::Input(InputKind::Tensor) | Def::Const(_) | Def::Node => sample[i].clone(),
+    };
+    graph.inputs.iter().enumerate().map(input).collect()
 }
 
 /// First seed of calibration.
@@ -275,9 +334,9 @@ pub fn make_trajectory(
 fn sketch(
     name: &str,
     described: &ProgramToml,
-    main: &Imported,
-    others: &[Imported],
+    (main, others): (&Imported, &[Imported]),
     image: Option<Image>,
+    critic: Option<Critic>,
 ) -> anyhow::Result<Sampled> {
     let times = described.times()?;
     let field = || Field::Network(main.network.clone());
@@ -285,7 +344,7 @@ fn sketch(
         let one = others.iter().find(|o| o.network.name.ends_with(suffix));
         one.map(|o| Field::Network(o.network.clone()))
     };
-    let sampled = match described.kind(image)? {
+    let sampled = match described.kind(image, critic)? {
         Kind::Generate(sampler) => generate(name, field(), sampler, &times),
         Kind::Stream { keep } => stream(name, field(), &times, keep),
         Kind::Turbo { blocks } => {
@@ -293,6 +352,7 @@ fn sketch(
             turbo(name, field(), other("_refiner"), &blocks, &times)
         }
         Kind::Invert(sampler) => invert(name, field(), sampler, &times),
+        Kind::Edit(cache) => edit(name, field(), &times, &main.sized(cache)?),
         Kind::FlowChef { observation, strength } => flowchef(name, field(), &times, &observation, strength),
         Kind::Cycle { eta } => cycle::translate(name, field(), other("_to"), &times, eta),
         Kind::Chain { observation, chain } => crank_nicolson(name, field(), &times, &observation, chain),

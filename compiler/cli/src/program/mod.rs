@@ -8,20 +8,22 @@ pub use describe::{Kind, ProgramToml};
 pub use drive::{Given, Outcome, Repair, Task, drive, repair};
 pub use make::{Made, load, make, make_trajectory, range};
 
+use crate::model::Model;
 use crate::model_toml::ModelToml;
-use crate::options::{Precision, read, write};
+use crate::options::{ModelArgs, Precision, read, write};
 use crate::progress::Bar;
 use crate::report::{Report, Table, bytes, hex};
 use crate::sheet::Sheet;
 use anyhow::{Context, anyhow};
 use clap::Subcommand;
 use flowlet::Digester;
+use flowlet_compiler::codegen::grouped;
 use flowlet_compiler::flq;
 use flowlet_compiler::ir::Graph;
 use flowlet_compiler::lower::Lowered;
-use flowlet_compiler::program::{LoweredProgram, Program, file, float, lower, text};
+use flowlet_compiler::program::{Block, Instruction, LoweredProgram, Program, file, float, lower, text};
 use flowlet_compiler::target::Target;
-use flowlet_score::{ProgramEngine, all_threads, map_samples};
+use flowlet_score::{Pictures, ProgramEngine, all_threads, map_samples, share_right};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -40,7 +42,7 @@ pub struct Args {
 
 const EXAMPLES: &str = "A model.toml names programs:
   [programs.euler_4]
-  sampler = \"euler\"        # or heun, midpoint, rf-solver, reanchor, stochastic, stream, turbo, invert, flowchef, cycle, chain
+  sampler = \"euler\"        # or heun, midpoint, rf-solver, reanchor, stochastic, stream, turbo, invert, rf-edit, flowchef, cycle, chain
   steps = 4
 
   flowlet program build models/digits/model.toml euler_4 -o euler_4.flp
@@ -106,6 +108,9 @@ pub struct RunArgs {
     /// Array of ones where a sample is observed [default: all but a box in the middle]
     #[arg(long, value_name = "FILE.npy")]
     pub mask: Option<PathBuf>,
+    /// A classifier (.flq or .onnx): report the share of pictures that it gives to the label that was asked for
+    #[arg(long, value_name = "MODEL")]
+    pub accuracy: Option<PathBuf>,
     /// A picture (.png), or a folder for an array; a data range that is stated is mapped to 0..1
     #[arg(long, value_name = "PATH")]
     pub out: Option<PathBuf>,
@@ -185,11 +190,23 @@ fn costs(
         bytes(lowered.weights().len()),
         bytes(4 * lowered.constants.len())
     ));
-    let tables: usize = lowered.nets.iter().map(Lowered::row_bytes).sum();
+    // A derived network reads its base's tables.
+    let own = lowered.nets.iter().zip(&program.nets).filter(|(_, net)| net.of.is_none());
+    let tables: usize = own.map(|(net, _)| net.row_bytes()).sum();
     if tables > 0 {
         report.line(format!("one more step and label: {} of i32 biases", bytes(tables)));
     }
     report.set("evaluations", json!(evaluations.into_iter().collect::<std::collections::BTreeMap<_, _>>()));
+    let calls = |block: &Block| -> u64 {
+        let nets =
+            block.code.iter().filter_map(|i| if let Instruction::Call { net, .. } = i { Some(*net) } else { None });
+        block.rounds as u64 * nets.filter_map(|net| lowered.nets.get(net)).map(Lowered::macs).sum::<u64>()
+    };
+    let macs: u64 = program.entries.iter().flat_map(|entry| &entry.blocks).map(calls).sum();
+    if macs > 0 {
+        report.line(format!("{} multiply-accumulates, each entry run once", grouped(macs)));
+    }
+    report.set("macs", macs);
     report.set("ram_bytes", lowered.ram_bytes());
     report.set("arena_bytes", lowered.arena_bytes());
     report.set("weights_bytes", lowered.weights().len());
@@ -263,6 +280,13 @@ fn execute(args: &RunArgs) -> anyhow::Result<Report> {
     } else {
         report.line("f32 networks: bounded, not exact, so no digest");
     }
+    kept(&mut report, &program, &task, &outcomes);
+    if let Some(path) = &args.accuracy {
+        let wanted = draws.iter().map(|(_, label)| usize::from(args.to_label.unwrap_or(*label))).collect();
+        let rate = class_rate(path, &program, &outcomes, wanted)?;
+        report.line(format!("class rate: {rate:.3} of the pictures have the label that was asked for"));
+        report.set("class_rate", rate);
+    }
     if let Some(out) = &args.out {
         save(&program, &outcomes, labels.len(), out)?;
         report.line(format!("wrote {}", out.display()));
@@ -293,8 +317,36 @@ fn labels(program: &Program, asked: &str) -> anyhow::Result<Vec<u16>> {
     })
 }
 
+/// How much of its data an edit keeps.
+fn kept(report: &mut Report, program: &Program, task: &Task, outcomes: &[Outcome]) {
+    if !task.reads_data() {
+        return;
+    }
+    let pairs = outcomes.iter().flat_map(|o| o.shown.first().into_iter().flatten().zip(&o.sample));
+    let (sum, n) = pairs.fold((0.0, 0usize), |(sum, n), (a, b)| (sum + f64::from(a - b).powi(2), n + 1));
+    let [lo, hi] = make::range(program);
+    let psnr = 10.0 * (f64::from(hi - lo).powi(2) * n as f64 / sum).log10();
+    report.line(format!("PSNR of the samples against the data: {psnr:.2} dB"));
+    report.set("psnr_data_db", psnr);
+}
+
+fn class_rate(path: &Path, program: &Program, outcomes: &[Outcome], wanted: Vec<usize>) -> anyhow::Result<f64> {
+    let dims = dims(program);
+    let [lo, hi] = make::range(program);
+    let real = |o: &Outcome| flowlet_score::layout::channels_first(&dims, &o.sample);
+    let values = outcomes.iter().flat_map(real).map(|v| ((v - lo) / (hi - lo)).clamp(0.0, 1.0)).collect();
+    let model = Model::load(&ModelArgs::of(path))?;
+    let rate = share_right(model.float()?, &Pictures::new(&dims, values, wanted)?, all_threads(), &|_| {});
+    rate.with_context(|| format!("the classifier {} cannot be used", path.display()))
+}
+
+/// Dimensions of a sample, as the model has them.
+fn dims(program: &Program) -> Vec<usize> {
+    program.meta("dims").unwrap_or("").split(',').filter_map(|d| d.parse().ok()).collect()
+}
+
 fn save(program: &Program, outcomes: &[Outcome], columns: usize, out: &Path) -> anyhow::Result<()> {
-    let dims: Vec<usize> = program.meta("dims").unwrap_or("").split(',').filter_map(|d| d.parse().ok()).collect();
+    let dims = dims(program);
     let [lo, hi] = make::range(program);
     if out.extension().is_none_or(|e| e != "png") {
         let len = outcomes.first().map_or(0, |o| o.sample.len());
