@@ -44,11 +44,18 @@ pub const SAMPLERS: Firmware = Firmware { folder: "programs", bin: "samplers", .
 /// Inversion, steering and a chain of latents.
 pub const EDITS: Firmware = Firmware { bin: "edits", ..SAMPLERS };
 /// Programs of two networks.
-pub const TWO_NETWORKS: Firmware = Firmware { bin: "networks", ..SAMPLERS };
+pub const NETWORKS: Firmware = Firmware { bin: "networks", ..SAMPLERS };
 /// Single layers, counted.
+pub const TEACHER: Firmware = Firmware { bin: "teacher", ..SAMPLERS };
+
+pub const TEACHER_INPAINT: Firmware = Firmware { bin: "teacher-inpaint", ..SAMPLERS };
+
+pub const TEACHER_TURBO: Firmware = Firmware { bin: "teacher-turbo", ..SAMPLERS };
+
 pub const BENCH: Firmware = Firmware { folder: "bench-mcu", bin: "flowlet-board-bench-mcu", ..SELFTEST };
 
-const FIRMWARE: &[Firmware] = &[FASHION_TINY, FASHION, SELFTEST, SAMPLERS, EDITS, TWO_NETWORKS];
+const FIRMWARE: &[Firmware] =
+    &[FASHION_TINY, FASHION, SELFTEST, SAMPLERS, EDITS, NETWORKS, TEACHER, TEACHER_INPAINT, TEACHER_TURBO];
 
 /// When an emulated run is taken for hung. The longest takes about a minute on two cores.
 const PATIENCE: Duration = Duration::from_secs(600);
