@@ -55,14 +55,15 @@ HELD_OUT = 64
 @dataclass(frozen=True)
 class Lengths:
     """The three stages of one student; `anneal` mixes fresh noise into the pairs in the first part of reflow, `match`
-    weighs the distribution of its samples in the last stage.
+    weighs the distribution of its samples in the last stage, where activations are `rounded` to steps of int8.
     """
 
     reflow: Schedule = Schedule(steps=800, lr=1.5e-3, warmup=100, floor=0.2, ema=0.998, seed=4)
     distill: Schedule = Schedule(steps=2000, lr=1.2e-3, warmup=50, floor=0.05, ema=0.998, seed=5)
-    settle: Schedule = Schedule(steps=800, lr=6e-4, warmup=20, floor=0.01, ema=0.995, seed=6)
+    settle: Schedule = Schedule(steps=1200, lr=6e-4, warmup=20, floor=0.01, ema=0.995, seed=6)
     anneal: bool = False
-    match: float = 5.0
+    match: float = 25.0
+    rounded: bool = True
 
     def shortened(self, reflow: int, distill: int, settle: int) -> Lengths:
         return replace(
@@ -86,6 +87,7 @@ class Plan:
         Lengths().shortened(200, 500, 60),
         settle=Schedule(steps=60, lr=3e-4, warmup=20, floor=0.01, ema=0.995, seed=6),
         match=0.0,
+        rounded=False,
     )
     qat: Schedule = Schedule(steps=200, lr=1e-4, warmup=10, floor=0.01, ema=0.99, seed=7)
     ablation: ablation.AblationConfig = ablation.AblationConfig()
@@ -112,21 +114,21 @@ SMOKE = Plan(
     classifier_steps=6,
     teacher=Schedule(steps=6, lr=1e-3, warmup=2, seed=1),
     pairs=PairConfig(count=250, steps=2, method="heun", end=0.95, clamp=(-1.0, 1.0)),
-    students=Lengths().shortened(8, 8, 3),
-    vits=Lengths().shortened(6, 6, 2),
+    students=Lengths().shortened(4, 4, 2),
+    vits=Lengths().shortened(3, 3, 2),
     qat=Schedule(steps=2, lr=1e-4, warmup=1, seed=7),
     ablation=ablation.AblationConfig(
-        Schedule(steps=5, lr=1e-3, warmup=2, seed=4), Schedule(steps=5, lr=1e-3, warmup=2, seed=5), 2, 200
+        Schedule(steps=3, lr=1e-3, warmup=1, seed=4), Schedule(steps=3, lr=1e-3, warmup=1, seed=5), 2, 100
     ),
     latent=latent.LATENT_SMOKE,
     refined=replace(refiner.FASHION_PLAN, **_SMOKE_REFINED),
     digits=DIGITS_SMOKE,
     refined_digits=replace(refiner.DIGITS_PLAN, **_SMOKE_REFINED),
-    guidance_trial=100,
-    scored=200,
+    guidance_trial=50,
+    scored=100,
     few_steps=2,
     many_steps=4,
-    many_scored=100,
+    many_scored=50,
     draws=2,
     measured=100,
 )
@@ -148,7 +150,7 @@ class Run:
 
     def images(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
         if self.smoke:
-            return data.synthetic(2000, seed=len(split))
+            return data.synthetic(1000, seed=len(split))
         return data.load(self.data, split)
 
     @property
@@ -264,7 +266,7 @@ def stage_settle(run: Run, name: str) -> None:
     model = student.restore(new_student(run, name), run.start or run.checkpoint("calibrated", name))
     path, net, lengths = run.checkpoint("settle", name), run.perceptual(), run.plan.of(name)
     match = student.image_match(net, run.images("train")[0]) if lengths.match else None
-    model = student.settle(model, run.pairs(), net, lengths.settle, path, match, lengths.match)
+    model = student.settle(model, run.pairs(), net, lengths.settle, path, match, lengths.match, lengths.rounded)
     result = one_step_score(run, model) | {"parameters": parameters(model), "match": lengths.match}
     run.note(f"{name}.settle", result | {"continued": run.start is not None})
 

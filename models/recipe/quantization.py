@@ -8,7 +8,8 @@ is the dotted name of an nn.Conv2d or nn.Linear after `fold_norms`, an activatio
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,50 @@ class Quantized(nn.Module):
         if isinstance(self.layer, nn.Linear):
             return nn.functional.linear(x, weight, self.layer.bias)
         return self.layer._conv_forward(x, weight, self.layer.bias)
+
+
+class _Round(torch.autograd.Function):
+    """Round to multiples of a step; the gradient passes."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, step: float) -> Tensor:
+        return (x / step).round() * step
+
+    @staticmethod
+    def backward(ctx, dy: Tensor):
+        return dy, None
+
+
+@contextmanager
+def rounded_inputs(model: nn.Module, *inputs: Tensor) -> Iterator[None]:
+    """Within it every convolution reads its input rounded, as int8 with a zero point has it: 255 steps between the
+    least and the largest value that it reads on `inputs`.
+
+    Nothing is clipped and weights stay as they are, so that no compiler's scales are needed; the net and its state are
+    otherwise unchanged. Linear layers are left: in a U-Net they read time and label, which are constants when deployed.
+    """
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    ranges: dict[nn.Module, tuple[float, float]] = {}
+
+    def watch(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        low, high = ranges.get(layer, (0.0, 0.0))
+        ranges[layer] = min(low, float(given[0].min())), max(high, float(given[0].max()))
+
+    hooks = [layer.register_forward_pre_hook(watch) for layer in layers]
+    with torch.no_grad():
+        model(*inputs)
+    for hook in hooks:
+        hook.remove()
+
+    def rounding(step: float) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
+        return lambda _, given: (_Round.apply(given[0], step), *given[1:])
+
+    hooks = [layer.register_forward_pre_hook(rounding((high - low) / 255)) for layer, (low, high) in ranges.items()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _child(model: nn.Module, name: str) -> tuple[nn.Module, str]:

@@ -5,12 +5,14 @@ distill  t = 0 only: pseudo-Huber and feature distance between z + v(z, 0, label
          term of SlimFlow (ECCV 2024) with a small classifier where the paper has LPIPS;
 settle   the same loss with the norms frozen at statistics measured on noise, so that training ends on exactly
          the function that is exported; where a `MomentMatch` is given, also the distance between the distribution of
-         what the student draws and that of real images, in the classifier of the feature distance.
+         what the student draws and that of real images, in the classifier of the feature distance; and with
+         activations rounded as int8 rounds them, if asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from .losses import image_distance, pooled
 from .matching import MomentMatch
 from .nets import FlowNet, NetConfig
 from .norm import UnifiedConfig, norms, recalibrate
+from .quantization import rounded_inputs
 
 BATCH = 64
 
@@ -90,8 +93,12 @@ def settle(
     path: Path,
     match: MomentMatch | None = None,
     weight: float = 1.0,
+    rounded: bool = False,
 ) -> nn.Module:
+    """`match` with `weight`, and `rounded` activations (`quantization.rounded_inputs`), are left out by default."""
     for norm in norms(model):
         norm.restart()
     config = replace(image_guided(net), match=match, match_weight=weight)
-    return settle_on(model, pairs, config, schedule, path).eval()
+    noise = deployed_noise(pairs.z.shape[1:], 200)
+    with rounded_inputs(model.eval(), *noise) if rounded else nullcontext():
+        return settle_on(model, pairs, config, schedule, path).eval()

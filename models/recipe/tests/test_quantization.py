@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from recipe import quantization
 from recipe.nets import FlowNet, NetConfig
 from recipe.norm import norms, recalibrate
 from recipe.quantization import Scales, attach, conv_before, detach, fake_quantize, fold_norms, largest_scales
@@ -69,3 +70,22 @@ def test_one_sided_or_misplaced_scales_are_refused() -> None:
         attach(model, Scales({"stem.norm": 1.0}, {"stem.norm": (1.0,)}))
     with pytest.raises(ValueError, match="weight scales"):
         attach(model, Scales({"stem.conv": 1.0}, {"stem.conv": (1.0,)}))
+
+
+def test_inputs_are_rounded_within_the_context_alone() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.SiLU(), nn.Conv2d(2, 1, 1, bias=False))
+    x = torch.randn(4, 1, 6, 6)
+    plain = model(x)
+    first = (float(x.max()) - float(x.min())) / 255
+    on_grid = model[0]((x / first).round() * first)
+    h = nn.functional.silu(model[0](x))
+    second = (float(h.max()) - float(h.min())) / 255
+    wanted = model[2]((nn.functional.silu(on_grid) / second).round() * second)
+    with quantization.rounded_inputs(model, x):
+        y = x.clone().requires_grad_()
+        got = model(y)
+        got.sum().backward()
+    assert torch.allclose(got, wanted, atol=1e-6) and not torch.equal(got, plain)
+    assert float(y.grad.abs().min()) > 0, "rounding stops no gradient"
+    assert torch.equal(model(x), plain)
