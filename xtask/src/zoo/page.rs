@@ -97,10 +97,12 @@ fn overview(page: &mut String, models: &[Model]) {
 }
 
 /// The score that stands for a model: the deployed arithmetic with an interval, else without, else another of the model
-/// itself; never its teacher's.
+/// itself; never its teacher's. Of several, as one pass and programs are, that of the least distance.
 fn representative(model: &Model) -> Option<&Score> {
     let own = model.scores.iter().filter(|s| !s.variant.starts_with("teacher"));
-    own.min_by_key(|s| (!s.variant.contains("int8"), s.interval.is_none()))
+    let rank = |s: &Score| (!s.variant.contains("int8"), s.interval.is_none());
+    let distance = |s: &Score| s.fd.unwrap_or(f64::INFINITY);
+    own.min_by(|a, b| rank(a).cmp(&rank(b)).then(distance(a).total_cmp(&distance(b))))
 }
 
 /// Variant, steps, samples.
