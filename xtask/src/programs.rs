@@ -325,7 +325,9 @@ fn schedules(flowlet: &Path, found: &mut Vec<Value>) -> Result<String, String> {
     let tables = json_of(&mut command)?["schedules"].clone();
     let text = std::fs::read_to_string(&config).map_err(|why| format!("cannot read {}: {why}", config.display()))?;
     let beside = format!("onnx = \"{}/", teacher.display());
-    let mut text = text.replacen("onnx = \"", &beside, 1);
+    // Without the programs that it describes: some have these names.
+    let model = text.split_once("\n[programs.").map_or(text.as_str(), |(model, _)| model);
+    let mut text = model.replacen("onnx = \"", &beside, 1);
     for table in tables.as_array().ok_or("no schedules")? {
         let k = table["steps"].as_u64().ok_or("no steps")?;
         let common = format!("sampler = \"euler\"\nguidance = {GUIDANCE}\ncalibration = 32\n");

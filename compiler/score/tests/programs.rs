@@ -406,6 +406,27 @@ fn what_does_not_fit_is_refused_by_name() {
     assert!(refused(&entry("call net (\"x\" = a) row 0+0*r -> ()")).contains("no network 'net'"));
     let local = format!("{head}lane l[3] local \"\"\nentry generate {{\n  repeat 1 {{\n    b = 1.0*l\n  }}\n}}\n");
     assert!(refused(&local).contains("reads lane 'l', before it writes it"));
+    let never = format!("{head}entry generate {{\n  repeat 1 {{\n    a = 1.0*s\n  }}\n}}\n")
+        .replace("lane b[3] output \"\"\n", "");
+    assert!(
+        refused(&never).contains("lane 's': it is carried state and no entry point writes it"),
+        "{}",
+        refused(&never)
+    );
+    let base = "net a (\"x\"[2]) -> (\"y\"[2]) rows 4\n";
+    let derived = |line: &str| refused(&format!("program \"p\" labels 0\n{base}{line}\n"));
+    for (line, sides) in [
+        ("net b (\"x\"[2]) -> (\"y\"[2]) rows 3 of a", ["network 'b'", "it has 3 rows and 'a' has 4"]),
+        (
+            "net b (\"x\"[2]) -> (\"y\"[2]) rows 4 of c",
+            ["network 'b'", "derived from 'c', which is no network before it"],
+        ),
+        ("net b (\"z\"[2]) -> (\"y\"[2]) rows 4 of a", ["input 0 is 'z' of 2", "'a' has 'x' of 2"]),
+        ("net b (\"x\"[2]) -> () rows 4 twin of a", ["output 0 is none", "'a' has 'y' of 2"]),
+    ] {
+        let message = derived(line);
+        assert!(sides.iter().all(|side| message.contains(side)), "{line}: {message}");
+    }
 }
 
 /// A network of isotropic Gaussian data of variance 4, `E[target | x_t] = x_t * part / (4 t^2 + (1 - t)^2)`.
