@@ -116,7 +116,7 @@ class Critic(nn.Module):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        # A layer, because the next one reads zeros at its border: a shift before it stays, and layers have int8 kernels.
+        # A layer, because the next one reads zeros at its border: a shift stays, and layers have int8 kernels.
         self.intensity = nn.Conv2d(1, 1, 1)
         nn.init.constant_(self.intensity.weight, 0.5)
         nn.init.constant_(self.intensity.bias, 0.5)
