@@ -21,17 +21,18 @@ TEACHER_STEPS = 50
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """Channels at 16 and at 8 periods, width of the embedding, sinusoids of the time, groups of a norm."""
+    """Channels at 16 and at 8 periods, width and depth of the embedding, sinusoids of the time, groups of a norm."""
 
     fine: int
     coarse: int
     embed: int
+    depth: int = 3
     sinusoids: int = 16
     groups: int = 8
 
 
-REACH = PolicyConfig(fine=48, coarse=96, embed=96)
-SMALL = PolicyConfig(fine=32, coarse=64, embed=64)
+REACH = PolicyConfig(fine=48, coarse=96, embed=192)
+SMALL = PolicyConfig(fine=32, coarse=64, embed=128)
 
 
 class Normaliser(nn.Module):
@@ -89,7 +90,8 @@ class FilmBlock(nn.Module):
 class PolicyNet(nn.Module):
     """velocity [n, 16, 2] of normalised actions x [n, 16, 2] at time t [n], noise at t = 0 (the flow of `recipe.flow`).
 
-    The network is the 1-D U-Net of Diffusion Policy (Chi et al., 2023) with one block a level.
+    The network is the 1-D U-Net of Diffusion Policy (Chi et al., 2023) with one block a level. Its embedding also reads
+    all of x: which way to go is one decision for the whole chunk, and no window of the convolutions spans the chunk.
     """
 
     def __init__(self, config: PolicyConfig) -> None:
@@ -100,7 +102,8 @@ class PolicyNet(nn.Module):
         self.normalisers = nn.ModuleDict({name: Normaliser(width) for name, width in SEEN.items()})
         self.seen = nn.ModuleDict({name: nn.Linear(width, config.embed) for name, width in SEEN.items()})
         self.time = nn.Linear(config.sinusoids, config.embed)
-        self.mix = nn.ModuleList([nn.Linear(config.embed, config.embed) for _ in range(2)])
+        self.whole = nn.Conv1d(JOINTS, config.embed, CHUNK)
+        self.mix = nn.ModuleList([nn.Linear(config.embed, config.embed) for _ in range(config.depth)])
         fine, coarse = config.fine, config.coarse
         self.enter = FilmBlock(JOINTS, fine, config)
         self.down = nn.Conv1d(fine, fine, 3, stride=2, padding=1)
@@ -109,18 +112,26 @@ class PolicyNet(nn.Module):
         self.leave = FilmBlock(2 * fine, fine, config)
         self.head = nn.Conv1d(fine, JOINTS, 1)
 
-    def embedding(self, t: Tensor, joints: Tensor, scene: Tensor) -> Tensor:
+    def look(self, name: str, value: Tensor) -> Tensor:
+        """The share of one input in the embedding [n, embed]."""
+        return self.seen[name](self.normalisers[name](value))
+
+    def embedding(self, x: Tensor, t: Tensor, joints: Tensor, sight: Tensor) -> Tensor:
         angle = 1000.0 * t[:, None] * self.frequencies[None]
-        e = self.time(torch.cat([torch.sin(angle), torch.cos(angle)], dim=1))
-        for name, value in (("joints", joints), ("scene", scene)):
-            e = e + self.seen[name](self.normalisers[name](value))
+        e = self.time(torch.cat([torch.sin(angle), torch.cos(angle)], dim=1)) + self.whole(x).flatten(1)
+        e = e + self.look("joints", joints) + sight
         for layer in self.mix:
             e = layer(F.silu(e))
         return F.silu(e)
 
     def forward(self, x: Tensor, t: Tensor, joints: Tensor, scene: Tensor) -> Tensor:
-        e = self.embedding(t, joints, scene)
-        fine = self.enter(x.transpose(1, 2), e)
+        return self.velocity(x, t, joints, self.look("scene", scene))
+
+    def velocity(self, x: Tensor, t: Tensor, joints: Tensor, sight: Tensor) -> Tensor:
+        """The same where the scene's share in the embedding, `sight` [n, embed], comes from elsewhere."""
+        x = x.transpose(1, 2)
+        e = self.embedding(x, t, joints, sight)
+        fine = self.enter(x, e)
         h = self.down(fine)
         for block in self.middle:
             h = block(h, e)

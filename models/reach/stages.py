@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,9 @@ from recipe.distillation import (
     GuidedConfig,
     PairConfig,
     Pairs,
-    ReflowConfig,
     draw_pairs,
     guided_distill,
     load_pairs,
-    reflow,
 )
 from recipe.flow import blend, uniform
 from recipe.loop import Schedule, load_checkpoint, train
@@ -31,15 +30,16 @@ TEACHER = REACH
 
 @dataclass(frozen=True)
 class Plan:
-    """Lengths of the stages (`tune` is `distill` from the teacher's weights); `SMOKE` is a rehearsal."""
+    """Lengths of the stages; `SMOKE` is a rehearsal."""
 
     batch: int = 128
-    teacher: Schedule = Schedule(steps=2500, lr=2e-3, warmup=100, floor=0.01, ema=0.998, seed=1)
+    teacher: Schedule = Schedule(steps=5000, lr=2e-3, warmup=100, floor=0.01, ema=0.998, seed=1)
     clone: Schedule = Schedule(steps=1500, lr=2e-3, warmup=100, floor=0.01, ema=0.998, seed=2)
-    pairs: PairConfig = PairConfig(count=10_000, steps=TEACHER_STEPS, seed=3)
-    reflow: Schedule = Schedule(steps=400, lr=2e-3, warmup=100, floor=0.2, ema=0.99, seed=4)
-    distill: Schedule = Schedule(steps=1600, lr=2e-3, warmup=50, floor=0.01, ema=0.995, seed=5)
-    tune: Schedule = Schedule(steps=800, lr=1e-3, warmup=20, floor=0.01, ema=0.99, seed=6)
+    pairs: PairConfig = PairConfig(count=24_000, steps=TEACHER_STEPS, seed=3)
+    distill: Schedule = Schedule(steps=3000, lr=2e-3, warmup=100, floor=0.1, ema=0.998, seed=5)
+    commit: Schedule = Schedule(steps=1500, lr=5e-4, warmup=20, floor=0.01, ema=0.998, seed=6)
+    look: Schedule = Schedule(steps=1500, lr=2e-3, warmup=100, floor=0.01, ema=0.99, seed=7)
+    act: Schedule = Schedule(steps=1000, lr=5e-4, warmup=50, floor=0.01, ema=0.998, seed=8)
 
 
 SMOKE = Plan(
@@ -47,9 +47,10 @@ SMOKE = Plan(
     teacher=Schedule(steps=6, lr=1e-3, warmup=2, seed=1),
     clone=Schedule(steps=6, lr=1e-3, warmup=2, seed=2),
     pairs=PairConfig(count=2 * CHUNK, steps=2, seed=3),
-    reflow=Schedule(steps=4, lr=1e-3, warmup=2, seed=4),
     distill=Schedule(steps=4, lr=1e-3, warmup=2, seed=5),
-    tune=Schedule(steps=4, lr=1e-3, warmup=2, seed=6),
+    commit=Schedule(steps=4, lr=1e-3, warmup=2, seed=6),
+    look=Schedule(steps=4, lr=1e-3, warmup=2, seed=7),
+    act=Schedule(steps=4, lr=1e-3, warmup=2, seed=8),
 )
 
 
@@ -64,6 +65,11 @@ class Demos:
     @property
     def seen(self) -> tuple[Tensor, Tensor]:
         return self.joints, self.scene
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """Rows in which the arm is at rest, as it is when the way is chosen: the first of each demonstration."""
+        return (self.joints[:, 1:] == 0).all(1).nonzero()[:, 0]
 
 
 def load_demos(folder: Path) -> Demos:
@@ -93,8 +99,12 @@ def restore(net: PolicyNet, path: Path) -> PolicyNet:
     return net.eval()
 
 
-def rows(demos: Demos, batch: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def rows(demos: Demos, batch: int, rng: torch.Generator, starts: float = 1 / 3) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch, of which a share are starts: an attempt takes three calls, and one in sixteen samples is a start."""
     index = torch.randint(len(demos.actions), (batch,), generator=rng)
+    if len(demos.starts):
+        first = demos.starts[torch.randint(len(demos.starts), (batch,), generator=rng)]
+        index = torch.where(torch.rand(batch, generator=rng) < starts, first, index)
     return demos.actions[index], demos.joints[index], demos.scene[index]
 
 
@@ -129,7 +139,7 @@ def make_pairs(work: Path, demos: Demos, plan: Plan) -> None:
     teacher = restore(new_net(TEACHER, demos, 0), work / "teacher.pt")
 
     def seen(rng: torch.Generator) -> tuple[Tensor, ...]:
-        return rows(demos, CHUNK, rng)[1:]
+        return rows(demos, CHUNK, rng, starts=1 / 2)[1:]
 
     def say(done: int, chunks: int) -> None:
         if done % 10 == 0 or done == chunks:
@@ -138,17 +148,25 @@ def make_pairs(work: Path, demos: Demos, plan: Plan) -> None:
     draw_pairs(teacher, ACTION_SHAPE, plan.pairs, work / "pairs", seen, progress=say)
 
 
+def committed(made: Tensor, wanted: Tensor, scale: float = 0.1) -> Tensor:
+    """Mean of log(1 + |d|^2 / (D c^2)) over samples of D elements, with c = `scale`.
+
+    Where noise lies between the ways, squared error and pseudo-Huber are content with an answer between them, into the
+    post. This one (Cauchy's, a redescending M-estimator) pulls the less the farther the wanted way is, so that the
+    answer goes all the way to the nearer one.
+    """
+    return torch.log1p((made - wanted).flatten(1).square().mean(1) / scale**2).mean()
+
+
 def fit_student(work: Path, demos: Demos, plan: Plan, name: str) -> None:
-    """Reflow on the pairs, or the teacher's own weights where the sizes agree; then distillation at t = 0."""
+    """Distillation at t = 0, from the teacher's own weights where the sizes agree; then the same with `committed`."""
     config, pairs = STUDENTS[name], load_pairs(work / "pairs")
-    net = new_net(config, demos, plan.reflow.seed)
-    schedule = plan.distill
+    net = new_net(config, demos, plan.distill.seed)
     if config == TEACHER:
         net.load_state_dict(load_checkpoint(work / "teacher.pt")["ema"])
-        schedule = plan.tune
-    else:
-        reflow(net, pairs, ReflowConfig(batch=plan.batch), plan.reflow, work / f"{name}.reflow.pt")
-    guided_distill(net, pairs, GuidedConfig(batch=plan.batch), schedule, work / f"{name}.pt", name=name)
+    guided_distill(net, pairs, GuidedConfig(batch=plan.batch), plan.distill, work / f"{name}.distill.pt", name=name)
+    sharp = GuidedConfig(batch=plan.batch, distance=committed)
+    guided_distill(net, pairs, sharp, plan.commit, work / f"{name}.pt", name=f"{name}, committed")
 
 
 def one_step_error(net: PolicyNet, pairs: Pairs) -> float:

@@ -40,6 +40,7 @@ pub fn command(install: bool, all: bool) -> ExitCode {
         with_component("fmt", &[&["fmt", "--all", "--check"], &boards])
     });
     rows.run("host tests", || host_tests(&mut tally, &["test", "--release", "--workspace"]));
+    rows.run("reach: simulation and policies", || count(&mut tally, &mut reach_tests()));
     rows.run("clippy", || {
         let words = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
         with_component("clippy", &[&words])
@@ -212,6 +213,13 @@ fn cargo_test(words: &[&str]) -> Command {
     let (first, rest) = words.split_first().map_or(("test", [].as_slice()), |(first, rest)| (*first, rest));
     let mut command = cargo::call(&[first, "--no-fail-fast"]);
     command.args(rest);
+    command
+}
+
+/// The tests of the workspace of `models/reach/sim`, which shares what it can with the host workspace's build.
+fn reach_tests() -> Command {
+    let mut command = cargo_test(&["test", "--release", "--manifest-path", "models/reach/sim/Cargo.toml"]);
+    command.arg("--target-dir").arg(cargo::target());
     command
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from reach import export, stages
+from reach import camera, export, stages
 from reach.nets import ACTION_SHAPE, REACH, SMALL, Cloned, OneStep, PolicyNet, TeacherStep
 
 
@@ -20,8 +20,8 @@ def parameters(net: PolicyNet) -> int:
 
 
 def test_sizes() -> None:
-    assert parameters(PolicyNet(SMALL)) < 120_000
-    assert parameters(PolicyNet(REACH)) < 250_000
+    assert parameters(PolicyNet(SMALL)) < 200_000
+    assert parameters(PolicyNet(REACH)) < 450_000
 
 
 def test_normalisers_measure_what_they_undo() -> None:
@@ -83,3 +83,23 @@ def test_a_killed_teacher_ends_where_an_uninterrupted_one_does(tmp_path: Path, m
     stages.fit_teacher(tmp_path / "killed", demos, plan)
     whole, resumed = (stages.load_checkpoint(tmp_path / n / "teacher.pt")["ema"] for n in ("whole", "killed"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_the_picture_shows_post_and_goal_where_they_are() -> None:
+    image = camera.picture(torch.tensor([[0.2, -0.1, -0.15, 0.05, 0.04]]))[0, 0]
+    assert image.shape == (camera.PIXELS, camera.PIXELS)
+    at = ((torch.arange(camera.PIXELS) + 0.5) / camera.PIXELS - 0.5) * camera.VIEW
+    for sign, x, y, radius in ((1, -0.15, 0.05, 0.04), (-1, 0.2, -0.1, 0.02)):
+        share = (sign * image).clamp(min=0)
+        assert abs(float((share.sum(0) * at).sum() / share.sum()) - x) < 1e-3
+        assert abs(float(-(share.sum(1) * at).sum() / share.sum()) - y) < 1e-3
+        assert abs(float(share.sum()) * (camera.VIEW / camera.PIXELS) ** 2 / (torch.pi * radius**2) - 1) < 0.05
+
+
+def test_the_camera_policy_is_exported_as_it_is_trained() -> None:
+    demos = stages.made_up_demos()
+    net = camera.CameraNet(stages.new_net(SMALL, demos, 0)).eval()
+    noise, joints, scene = inputs(2)
+    with torch.no_grad():
+        whole = net.policy.real(noise + net(noise, torch.zeros(2), joints, scene))
+        assert torch.allclose(camera.OneLook(net)(noise, joints, camera.picture(scene)), whole, atol=1e-6)

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arm;
+pub mod camera;
 pub mod demos;
 pub mod episode;
 pub mod expert;

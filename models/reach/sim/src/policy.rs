@@ -1,5 +1,6 @@
 //! A policy that is a compiled network: int8 through the executor, f32 through the interpreter.
 
+use crate::camera::{PIXELS, picture};
 use crate::episode::{CHUNK, Chunk, Observation};
 use anyhow::{anyhow, bail};
 use flowlet_compiler::ir::{Graph, Type};
@@ -9,7 +10,7 @@ use flowlet_score::{Engine, Feed, Worker};
 /// How a graph's outputs become a chunk, found by its inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// `noise`, `joints`, `scene` -> `actions`.
+    /// `noise`, `joints` and `scene` or `image` -> `actions`.
     OneStep,
     /// `joints`, `scene` -> `actions`.
     NoNoise,
@@ -52,7 +53,8 @@ impl<'a> Policy<'a> {
             sizes.len() == wanted.len() && wanted.iter().all(|w| sizes.iter().any(|(n, s)| (*n, *s) == *w))
         };
         let seen = [("joints", 3), ("scene", 5)];
-        let form = if has(&[("noise", 2 * CHUNK), seen[0], seen[1]]) {
+        let noise = ("noise", 2 * CHUNK);
+        let form = if has(&[noise, seen[0], seen[1]]) || has(&[noise, seen[0], ("image", PIXELS * PIXELS)]) {
             Form::OneStep
         } else if has(&seen) {
             Form::NoNoise
@@ -60,10 +62,11 @@ impl<'a> Policy<'a> {
             Form::Steps(TEACHER_STEPS)
         } else {
             bail!(
-                "'{}' is no policy for this arm: it reads {}; expected are joints (3 numbers) and scene (5), and for a \
-                 flow noise ({} numbers)",
+                "'{}' is no policy for this arm: it reads {}; expected are joints (3 numbers) and scene (5) or image ({}), \
+                 and for a flow noise ({} numbers)",
                 graph.name,
                 sizes.iter().map(|(n, s)| format!("{n} ({s})")).collect::<Vec<_>>().join(", "),
+                PIXELS * PIXELS,
                 2 * CHUNK
             );
         };
@@ -136,11 +139,14 @@ impl Planner<'_, '_> {
     fn call(&mut self, seen: &Observation, start: Feed<'_>, t: f32) -> anyhow::Result<Vec<Vec<f32>>> {
         let graph = self.policy.engine.graph();
         let time = [t];
+        let sees = |name| inputs(graph).iter().any(|(input, _)| *input == name);
+        let image = if sees("image") { picture(seen) } else { Vec::new() };
         let feeds: Vec<Feed<'_>> = inputs(graph)
             .into_iter()
             .map(|(name, _)| match name {
                 "joints" => Feed::Values(&seen.joints),
                 "scene" => Feed::Values(&seen.scene),
+                "image" => Feed::Values(&image),
                 "t" => Feed::Values(&time),
                 _ => start,
             })
