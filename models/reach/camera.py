@@ -1,7 +1,7 @@
 """The camera policy: a picture in place of the scene's numbers.
 
-Only the encoder sees the picture, and it sees nothing else, so that the compiler can make an entry point of it
-(`flowlet quantize --slow image`): once for a picture, however many chunks are drawn from it.
+Only the encoder sees the picture, and it sees nothing else, so that it can be an entry point of its own: once for a
+picture, however many chunks are drawn from it.
 """
 
 from __future__ import annotations

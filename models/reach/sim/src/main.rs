@@ -28,7 +28,7 @@ use std::process::ExitCode;
     name = "reach",
     after_help = "Examples:
   reach demos --count 4000 -o demos/           expert demonstrations as .npy
-  reach score                                  all policies of models/reach and models/reach-small
+  reach score                                  all policies of models/reach, reach-small and reach-camera
   reach score --only int8 --scenes 100 --json  some of them, for programs
   reach draw ../reach.flq -o ways.png          the ways that a policy takes"
 )]
@@ -65,7 +65,7 @@ struct Demos {
 
 #[derive(Debug, clap::Args)]
 struct ScoreArgs {
-    /// Folder that holds reach/ and reach-small/ [default: that of this program's source]
+    /// Folder that holds reach/, reach-small/ and reach-camera/ [default: that of this program's source]
     #[arg(long)]
     models: Option<PathBuf>,
     /// Rows whose name contains this; may be repeated
@@ -193,6 +193,12 @@ const ROWS: &[Row] = &[
         name: "reach-small, one step, int8",
         file: "reach-small/reach-small.flq",
         float: Some("reach-small/reach-small.onnx"),
+    },
+    Row { name: "reach-camera, one step, f32", file: "reach-camera/reach-camera.onnx", float: None },
+    Row {
+        name: "reach-camera, one step, int8",
+        file: "reach-camera/reach-camera.flq",
+        float: Some("reach-camera/reach-camera.onnx"),
     },
 ];
 const EXPERT: &str = "expert";

@@ -13,7 +13,7 @@ use flowlet_score::{Engine, all_threads};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-const NAMES: [&str; 2] = ["reach", "reach-small"];
+const NAMES: [&str; 3] = ["reach", "reach-small", "reach-camera"];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
@@ -79,7 +79,8 @@ fn the_card_states_the_recorded_scores() {
         assert!(line.is_some_and(|l| l.contains(&figure)), "README.md does not state {figure} for {}", r["policy"]);
     }
     let (clone, teacher) = ("behaviour cloning, f32", "teacher, 50 steps, f32");
-    for int8 in ["reach, one step, int8", "reach-small, one step, int8"] {
+    for int8 in NAMES.map(|name| format!("{name}, one step, int8")) {
+        let int8 = int8.as_str();
         assert!(share(int8, "share") >= 0.95 * share(teacher, "share"), "{int8}");
         assert!(share(int8, "low") > share(clone, "high"), "{int8}");
     }
