@@ -34,7 +34,8 @@ fn dependencies_point_one_way() {
         ("flowlet-compiler", &["flowlet-plan", "flowlet-kernels"][..]),
         ("flowlet-onnx", &["flowlet-compiler"][..]),
         ("flowlet-build", &["flowlet-compiler"][..]),
-        ("flowlet-score", &["flowlet", "flowlet-compiler"][..]),
+        ("flowlet-float", &["flowlet-kernels", "flowlet-compiler"][..]),
+        ("flowlet-score", &["flowlet", "flowlet-compiler", "flowlet-float"][..]),
     ]);
     let found = dependencies(false);
     for (package, allowed) in allowed {

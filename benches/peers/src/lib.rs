@@ -19,18 +19,22 @@ pub struct Job {
     pub samples: PathBuf,
     /// Number of threads.
     pub threads: usize,
+    /// How the engine is to compute, if it has a choice.
+    pub precision: Option<String>,
 }
 
 impl Job {
-    /// From `MODEL SAMPLES --threads N`.
+    /// From `MODEL SAMPLES [--precision P] --threads N`.
     pub fn from_args() -> anyhow::Result<Self> {
         let words: Vec<String> = std::env::args().skip(1).collect();
-        match &words[..] {
-            [model, samples, flag, threads] if flag == "--threads" => {
-                Ok(Job { model: model.into(), samples: samples.into(), threads: threads.parse()? })
+        let (model, samples, precision, threads) = match &words[..] {
+            [model, samples, flag, threads] if flag == "--threads" => (model, samples, None, threads),
+            [model, samples, first, precision, flag, threads] if first == "--precision" && flag == "--threads" => {
+                (model, samples, Some(precision.clone()), threads)
             }
-            _ => bail!("usage: MODEL SAMPLES --threads N"),
-        }
+            _ => bail!("usage: MODEL SAMPLES [--precision P] --threads N"),
+        };
+        Ok(Job { model: model.into(), samples: samples.into(), threads: threads.parse()?, precision })
     }
 
     /// The timed sample of an input: shape without the number of samples, and values.

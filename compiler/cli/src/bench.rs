@@ -3,15 +3,16 @@
 mod layers;
 
 use crate::calibrate::Calibrate;
-use crate::engines::with_engine;
+use crate::engines::{Float, with_engine};
 use crate::feeds::{Samples, Source};
 use crate::model::Model;
-use crate::options::{ModelArgs, Precision};
+use crate::options::{ModelArgs, RunPrecision};
 use crate::progress::Bar;
 use crate::report::{Report, Table, bytes};
 use anyhow::bail;
 use flowlet_compiler::flq;
 use flowlet_compiler::ir::{Def, Graph, InputKind};
+use flowlet_float::Weights;
 use flowlet_score::{Engine, map_samples};
 use std::num::NonZeroUsize;
 use std::time::Instant;
@@ -29,7 +30,7 @@ pub struct Args {
     /// Timed runs, after a tenth as many that are not timed
     #[arg(long, value_name = "N", default_value = "50")]
     pub runs: NonZeroUsize,
-    /// Threads that share the work of a sample (int8)
+    /// Threads that share the work of a sample
     #[arg(long, value_name = "N", default_value = "1")]
     pub threads: NonZeroUsize,
     /// Samples that run at the same time, each with threads of its own
@@ -40,7 +41,7 @@ pub struct Args {
     pub layers: bool,
     /// Arithmetic [default: what the file holds]
     #[arg(long, value_enum)]
-    pub precision: Option<Precision>,
+    pub precision: Option<RunPrecision>,
     /// For int8 from an .onnx: number of noise samples, or a folder with <input>.npy [default: 64]
     #[arg(long, value_name = "N|DIR")]
     pub calibrate: Option<Calibrate>,
@@ -55,14 +56,15 @@ pub struct Args {
 /// What is wrong with the model.
 pub fn run(args: &Args) -> anyhow::Result<Report> {
     let model = Model::load(&args.model)?;
-    let prepared = model.prepare(args.precision, args.calibrate.as_ref())?;
+    let prepared = model.prepare(args.precision.map(RunPrecision::held), args.calibrate.as_ref())?;
+    let float = Float::Fast(args.precision.map_or(Weights::F32, RunPrecision::weights));
     let graph = &*prepared.graph;
-    if !flq::is_quantized(graph) && (args.layers || args.threads.get() > 1) {
-        bail!("--layers and --threads time int8 kernels, and '{}' runs in f32: add --precision int8", graph.name);
+    if !flq::is_quantized(graph) && args.layers {
+        bail!("--layers times int8 kernels, and '{}' runs in f32: add --precision int8", graph.name);
     }
     let load = load_average();
     let before = resident("VmRSS:");
-    let mut ms = with_engine(graph, prepared.hash, |engine| times(engine, args))?;
+    let mut ms = with_engine(graph, prepared.hash, float, |engine| times(engine, args))?;
     let peak = resident("VmHWM:");
     ms.sort_by(f64::total_cmp);
     let at = |q: f64| ms.get(((ms.len() - 1) as f64 * q).round() as usize).copied().unwrap_or(f64::NAN);
@@ -70,7 +72,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     let spread = (at(0.75) - at(0.25)) / median;
     let mut report = Report::new();
     report.notes = model.notes();
-    let precision = graph.meta("precision").unwrap_or("f32");
+    let precision = args.precision.map_or_else(|| graph.meta("precision").unwrap_or("f32"), |p| p.name());
     let mut table = Table::titled(&[
         "precision",
         "threads",

@@ -1,11 +1,21 @@
-//! A graph as something that runs: int8 in the executor, f32 in the interpreter.
+//! A graph as something that runs: int8 in the executor, f32 in the fast engine or the interpreter.
 
 use anyhow::anyhow;
 use flowlet_compiler::flq;
 use flowlet_compiler::ir::Graph;
 use flowlet_compiler::lower::lower;
 use flowlet_compiler::target::Target;
+use flowlet_float::Weights;
 use flowlet_score::Engine;
+
+/// What runs an f32 graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Float {
+    /// The interpreter, for what decides about a `.flq`: the same numbers on every machine.
+    Exact,
+    /// The fast engine.
+    Fast(Weights),
+}
 
 /// Calls `f` with the engine of a graph.
 ///
@@ -14,10 +24,14 @@ use flowlet_score::Engine;
 pub fn with_engine<R>(
     graph: &Graph,
     hash: [u8; 32],
+    float: Float,
     f: impl FnOnce(&Engine<'_>) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
     if !flq::is_quantized(graph) {
-        return f(&Engine::interpreter(graph));
+        return match float {
+            Float::Exact => f(&Engine::interpreter(graph)),
+            Float::Fast(weights) => f(&Engine::float(graph, weights)),
+        };
     }
     let lowered = lower(graph, hash, &Target::native())?;
     let plan = lowered.plan();

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use flowlet_compiler::ir::Tensor;
+use flowlet_float::Weights;
 use flowlet_score::npy::Array;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Which arithmetic runs a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
-    /// 32-bit floating point, in the compiler's interpreter
+    /// 32-bit floating point
     F32,
     /// 8-bit integers, in the executor that devices run
     Int8,
@@ -21,6 +22,44 @@ impl Precision {
         match self {
             Precision::F32 => "f32",
             Precision::Int8 => "int8",
+        }
+    }
+}
+
+/// Arithmetic of a command that only runs a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RunPrecision {
+    /// 32-bit floating point
+    F32,
+    /// 32-bit floating point with weights of 16 bits
+    F16,
+    /// 8-bit integers, in the executor that devices run
+    Int8,
+}
+
+impl RunPrecision {
+    /// What a file must hold or give.
+    pub fn held(self) -> Precision {
+        match self {
+            RunPrecision::F32 | RunPrecision::F16 => Precision::F32,
+            RunPrecision::Int8 => Precision::Int8,
+        }
+    }
+
+    /// How an f32 graph stores its weights.
+    pub fn weights(self) -> Weights {
+        match self {
+            RunPrecision::F16 => Weights::F16,
+            RunPrecision::F32 | RunPrecision::Int8 => Weights::F32,
+        }
+    }
+
+    /// The name in reports, of a graph of this precision.
+    pub fn name(self) -> &'static str {
+        match self {
+            RunPrecision::F32 => "f32",
+            RunPrecision::F16 => "f16",
+            RunPrecision::Int8 => "int8",
         }
     }
 }

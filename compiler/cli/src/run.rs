@@ -1,16 +1,17 @@
 //! `flowlet run`: a contact sheet from seeds, or arrays in and arrays out.
 
 use crate::calibrate::Calibrate;
-use crate::engines::with_engine;
+use crate::engines::{Float, with_engine};
 use crate::feeds::{Samples, Source, array};
 use crate::model::Model;
-use crate::options::{ModelArgs, Precision, named, write};
+use crate::options::{ModelArgs, RunPrecision, named, write};
 use crate::progress::Bar;
 use crate::report::Report;
 use crate::sheet::Sheet;
 use anyhow::{Context, bail};
 use flowlet::Digester;
 use flowlet_compiler::ir::{Def, Graph, InputKind, ValueId};
+use flowlet_float::Weights;
 use flowlet_score::npy::Array;
 use flowlet_score::{Engine, Outcome, map_samples};
 use serde_json::json;
@@ -45,7 +46,7 @@ pub struct Args {
     pub out: Option<PathBuf>,
     /// Arithmetic [default: what the file holds]
     #[arg(long, value_enum)]
-    pub precision: Option<Precision>,
+    pub precision: Option<RunPrecision>,
     /// For int8 from an .onnx: number of noise samples, or a folder with <input>.npy [default: 64]
     #[arg(long, value_name = "N|DIR")]
     pub calibrate: Option<Calibrate>,
@@ -63,13 +64,14 @@ pub struct Args {
 /// What is wrong with the model, an array or an option.
 pub fn run(args: &Args) -> anyhow::Result<Report> {
     let model = Model::load(&args.model)?;
-    let prepared = model.prepare(args.precision, args.calibrate.as_ref())?;
+    let prepared = model.prepare(args.precision.map(RunPrecision::held), args.calibrate.as_ref())?;
+    let float = Float::Fast(args.precision.map_or(Weights::F32, RunPrecision::weights));
     let graph = &*prepared.graph;
     let draws = Draws::choose(graph, args)?;
-    let outcomes = with_engine(graph, prepared.hash, |engine| outcomes(engine, &draws.samples, args.threads))?;
+    let outcomes = with_engine(graph, prepared.hash, float, |engine| outcomes(engine, &draws.samples, args.threads))?;
     let mut report = Report::new();
     report.notes = model.notes();
-    let precision = graph.meta("precision").unwrap_or("f32");
+    let precision = args.precision.map_or_else(|| graph.meta("precision").unwrap_or("f32"), |p| p.name());
     report.set("model", graph.name.clone());
     report.set("precision", precision);
     report.set("samples", outcomes.len());

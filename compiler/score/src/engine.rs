@@ -1,4 +1,4 @@
-//! One way to run a model, whatever its form: a float graph, a quantised graph, or a plan.
+//! One way to run a model, whatever its form: an f32 graph, a quantised graph, or a plan.
 
 use crate::ScoreError;
 use crate::layout::{channels_first, channels_last};
@@ -8,6 +8,7 @@ use flowlet::{ARENA_ALIGNMENT, Executor, Threads};
 use flowlet_compiler::interp::Interpreter;
 use flowlet_compiler::ir::{DType, Data, Def, Graph, InputKind, Tensor, Type, ValueId};
 use flowlet_compiler::quantize::noise_tensor;
+use flowlet_float::{Memory, Network, Weights};
 
 /// A model that is ready to run; shared by all threads.
 pub struct Engine<'a> {
@@ -18,6 +19,7 @@ pub struct Engine<'a> {
 enum Form<'a> {
     Interpreter(Box<Interpreter<'a>>),
     Plan(CheckedPlan<'a>),
+    Float(Box<Network>),
 }
 
 /// What one input of one sample reads.
@@ -41,7 +43,16 @@ pub struct Outcome {
 }
 
 impl<'a> Engine<'a> {
-    /// Runs a graph, float or quantised, through the interpreter.
+    /// Runs an f32 graph with the fast kernels of this host, or through the interpreter what they do not cover. Results
+    /// are near those of the interpreter, and differ from processor to processor.
+    pub fn float(graph: &'a Graph, weights: Weights) -> Self {
+        match Network::new(graph, weights) {
+            Ok(network) => Engine { graph, form: Form::Float(Box::new(network)) },
+            Err(_) => Engine::interpreter(graph),
+        }
+    }
+
+    /// Runs a graph, float or quantised, through the interpreter: the same numbers on every machine.
     pub fn interpreter(graph: &'a Graph) -> Self {
         Engine { graph, form: Form::Interpreter(Box::new(Interpreter::new(graph))) }
     }
@@ -63,20 +74,27 @@ impl<'a> Engine<'a> {
 
     /// The same with `threads` that share the work of a sample; a graph in the interpreter takes one.
     pub fn worker_on(&self, threads: usize) -> Worker<'_, 'a> {
-        let arena = match &self.form {
-            Form::Interpreter(_) => Vec::new(),
-            Form::Plan(plan) => vec![0; plan.plan().arena_bytes as usize + ARENA_ALIGNMENT],
+        let space = match &self.form {
+            Form::Interpreter(_) => Space::None,
+            Form::Plan(plan) => Space::Arena(vec![0; plan.plan().arena_bytes as usize + ARENA_ALIGNMENT]),
+            Form::Float(network) => Space::Float(network.memory(threads)),
         };
         let threads = (threads > 1).then(|| Threads::new(threads));
-        Worker { engine: self, arena, threads }
+        Worker { engine: self, space, threads }
     }
 }
 
 /// The memory of one sample, and the threads that share its work.
 pub struct Worker<'e, 'a> {
     engine: &'e Engine<'a>,
-    arena: Vec<i8>,
+    space: Space,
     threads: Option<Threads>,
+}
+
+enum Space {
+    None,
+    Arena(Vec<i8>),
+    Float(Memory),
 }
 
 impl Worker<'_, '_> {
@@ -90,9 +108,15 @@ impl Worker<'_, '_> {
             let message = format!("it takes {} inputs and {} were given", graph.inputs.len(), feeds.len());
             return Err(ScoreError::Model { name: graph.name.clone(), message });
         }
-        match &self.engine.form {
-            Form::Interpreter(interpreter) => interpret(graph, interpreter, feeds),
-            Form::Plan(plan) => execute(graph, *plan, &mut self.arena, self.threads.as_ref(), feeds),
+        let threads = self.threads.as_ref();
+        match (&self.engine.form, &mut self.space) {
+            (Form::Interpreter(interpreter), _) => interpret(graph, interpreter, feeds),
+            (Form::Plan(plan), Space::Arena(arena)) => execute(graph, *plan, arena, threads, feeds),
+            (Form::Float(network), Space::Float(memory)) => compute(graph, network, memory, threads, feeds),
+            (Form::Plan(_) | Form::Float(_), _) => {
+                let message = "defect: a worker without memory; please report it".to_owned();
+                Err(ScoreError::Model { name: graph.name.clone(), message })
+            }
         }
     }
 }
@@ -111,6 +135,36 @@ fn interpret(graph: &Graph, interpreter: &Interpreter<'_>, feeds: &[Feed<'_>]) -
             Data::I64(v) => outcome.values.push(v.iter().map(|&x| x as f32).collect()),
             Data::I32(v) => outcome.values.push(v.iter().map(|&x| x as f32).collect()),
         }
+    }
+    Ok(outcome)
+}
+
+fn compute(
+    graph: &Graph,
+    network: &Network,
+    memory: &mut Memory,
+    threads: Option<&Threads>,
+    feeds: &[Feed<'_>],
+) -> Result<Outcome, ScoreError> {
+    for (i, (tensor, feed)) in input_tensors(graph, feeds)?.into_iter().zip(feeds).enumerate() {
+        match (tensor.as_f32(), feed) {
+            (Some(values), _) => network.write(memory, i, values)?,
+            (None, Feed::Index(k)) => network.set_index(memory, i, *k)?,
+            (None, Feed::Noise(_) | Feed::Values(_)) => match tensor.as_i64() {
+                Some(&[k]) => network.set_index(memory, i, usize::try_from(k).unwrap_or(usize::MAX))?,
+                Some(_) | None => return Err(wrong_feed(graph, graph.inputs[i], "numbers of another type")),
+            },
+        }
+    }
+    match threads {
+        Some(threads) => network.run_on(memory, threads),
+        None => network.run(memory),
+    }
+    let mut outcome = Outcome { values: Vec::new(), raw: Vec::new() };
+    for (i, &id) in graph.outputs.iter().enumerate() {
+        let mut values = vec![0.0; graph.ty(id).elements()];
+        network.read(memory, i, &mut values);
+        outcome.values.push(values);
     }
     Ok(outcome)
 }

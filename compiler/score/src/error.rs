@@ -4,6 +4,7 @@ use crate::npy::NpyError;
 use crate::npz::NpzError;
 use flowlet::RunError;
 use flowlet_compiler::interp::InterpError;
+use flowlet_float::FloatError;
 
 /// Why samples could not be drawn or scored.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +12,8 @@ use flowlet_compiler::interp::InterpError;
 pub enum ScoreError {
     /// The interpreter refused the inputs.
     Interpreter(InterpError),
+    /// The f32 engine refused the inputs.
+    Float(FloatError),
     /// The executor refused the inputs.
     Executor(RunError),
     /// An array file is not usable.
@@ -49,6 +52,7 @@ impl std::fmt::Display for ScoreError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ScoreError::Interpreter(e) => e.fmt(f),
+            ScoreError::Float(e) => e.fmt(f),
             ScoreError::Executor(e) => e.fmt(f),
             ScoreError::Npy { path, error } => write!(f, "{path}: {error}"),
             ScoreError::Npz { path, error } => write!(f, "{path}: {error}"),
@@ -64,6 +68,12 @@ impl std::error::Error for ScoreError {}
 impl From<InterpError> for ScoreError {
     fn from(e: InterpError) -> Self {
         ScoreError::Interpreter(e)
+    }
+}
+
+impl From<FloatError> for ScoreError {
+    fn from(e: FloatError) -> Self {
+        ScoreError::Float(e)
     }
 }
 

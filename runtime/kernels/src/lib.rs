@@ -44,6 +44,8 @@ pub mod conv;
 mod dsp;
 #[cfg(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod elements;
+#[cfg(feature = "std")]
+pub mod float;
 pub mod isa;
 pub mod map;
 pub mod matmul;

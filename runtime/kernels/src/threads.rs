@@ -60,7 +60,12 @@ impl Threads {
     ///
     /// The pass runs on the caller alone where the steps are too small, or while the helpers are in another pass.
     pub fn pass(&self, steps: &[Step<'_>], times: usize) -> Pass<'_> {
-        if !is_worth_waking(steps, times, self.count()) {
+        self.pass_if(is_worth_waking(steps, times, self.count()))
+    }
+
+    /// Wakes the helpers for work that is no plan's, to be given by [`Pass::share`].
+    pub fn pass_if(&self, is_worth_waking: bool) -> Pass<'_> {
+        if !is_worth_waking || self.helpers.is_empty() {
             return Pass { threads: self, turn: None };
         }
         let turn = match self.turn.try_lock() {
@@ -119,6 +124,26 @@ impl Pass<'_> {
                 unsafe { step::run_part(arena.get(), &step, 0) }
             }
         });
+    }
+}
+
+impl Pass<'_> {
+    /// Number of threads that may take parts.
+    pub fn count(&self) -> usize {
+        if self.turn.is_some() { self.threads.count() } else { 1 }
+    }
+
+    /// Calls `work` with each number below `parts`, at most [`MAX_PARTS`], on the threads that are awake.
+    ///
+    /// # Panics
+    /// As `work`, or with more parts.
+    pub fn share(&mut self, parts: usize, work: &(dyn Fn(usize) + Sync)) {
+        assert!(parts <= MAX_PARTS, "{parts} parts are too many");
+        let shared = &self.threads.shared;
+        if self.turn.is_none() || parts < 2 || shared.asleep.load(Ordering::SeqCst) == self.threads.helpers.len() {
+            return (0..parts).for_each(work);
+        }
+        shared.share(parts, self.threads.count(), work);
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::cargo;
 use server::Server;
-use table::{Refusal, Row, Table, median, snr_db};
+use table::{Peak, Refusal, Row, Table, median, snr_db};
 
 /// A network and how it is asked.
 struct Network {
@@ -70,7 +70,11 @@ enum Kind {
     Crate,
 }
 
-const OURS: Engine = Engine { name: "flowlet", precision: "int8", kind: Kind::Ours };
+const OURS: [Engine; 3] = [
+    Engine { name: "flowlet", precision: "int8", kind: Kind::Ours },
+    Engine { name: "flowlet", precision: "f32", kind: Kind::Ours },
+    Engine { name: "flowlet", precision: "f16", kind: Kind::Ours },
+];
 /// The yardstick of every signal-to-noise ratio.
 const REFERENCE: Engine = Engine { name: "onnxruntime", precision: "f32", kind: Kind::Python };
 const PEERS: &[Engine] = &[
@@ -227,14 +231,12 @@ fn environment(folder: &Path, packages: &[&str]) -> Result<(), String> {
 fn compare(place: &Place, networks: &[&Network]) -> Result<(), String> {
     let load = wait_for_quiet();
     let peak = cargo::answer(&place.program("peak").display().to_string(), &[]).unwrap_or_default();
-    let mut words = peak.rsplitn(3, ' ');
-    let [two, one] = [words.next(), words.next()].map(|gmacs| gmacs.and_then(|g| g.parse().ok()).unwrap_or(0.0));
-    let mut table = Table::new(load, words.next().unwrap_or("none"), [one, two]);
+    let mut table = Table::new(load, peak.lines().filter_map(Peak::parse).collect());
     for network in networks {
         prepare(place, network)?;
-        let ours = quantise(place, network);
+        let ours = ["int8", "f32"].map(|precision| compile(place, network, precision));
         for threads in [1, 2] {
-            measure(place, network, ours.as_deref(), threads, &mut table);
+            measure(place, network, &ours, threads, &mut table);
         }
     }
     table.print();
@@ -270,13 +272,14 @@ fn prepare(place: &Place, network: &Network) -> Result<(), String> {
     cargo::run(&mut command)
 }
 
-/// Our int8 model, calibrated on the same samples; or why there is none.
-fn quantise(place: &Place, network: &Network) -> Result<PathBuf, String> {
-    let flq = place.samples(network).join("ours.flq");
+/// Our model, in int8 calibrated on the same samples; or why there is none.
+fn compile(place: &Place, network: &Network, precision: &str) -> Result<PathBuf, String> {
+    let flq = place.samples(network).join(format!("ours.{precision}.flq"));
     let config = place.samples(network).join("model.toml");
     std::fs::write(&config, format!("name = \"{}\"\n", network.name)).map_err(|why| why.to_string())?;
     let mut command = Command::new(cargo::target().join("release/flowlet"));
     command.arg("quantize").arg(place.network(network)).arg("--output").arg(&flq).arg("--config").arg(config);
+    command.args(["--precision", precision]);
     command.arg("--calibrate").arg(place.samples(network).join("calibration")).args(["--noise", network.noise]);
     for (name, value) in network.fixed {
         command.arg("--set").arg(format!("{name}={value}"));
@@ -284,7 +287,7 @@ fn quantise(place: &Place, network: &Network) -> Result<PathBuf, String> {
     if let Some(index) = network.index {
         command.args(["--index", index]);
     }
-    println!("{}: quantising", network.name);
+    println!("{}: compiling to {precision}", network.name);
     let output = command.output().map_err(|why| format!("cannot start flowlet: {why}"))?;
     if output.status.success() {
         return Ok(flq);
@@ -313,6 +316,9 @@ fn start(
             let program = if engine.kind == Kind::Ours { "ours" } else { engine.name };
             let mut command = Command::new(place.program(program));
             command.arg(flq.map_or_else(|| place.network(network), Path::to_path_buf)).arg(samples);
+            if engine.kind == Kind::Ours {
+                command.args(["--precision", engine.precision]);
+            }
             command
         }
     };
@@ -328,11 +334,19 @@ struct Lane {
     snr_db: Option<f64>,
 }
 
-fn measure(place: &Place, network: &Network, ours: Result<&Path, &String>, threads: usize, table: &mut Table) {
+fn measure(
+    place: &Place,
+    network: &Network,
+    [int8, float]: &[Result<PathBuf, String>; 2],
+    threads: usize,
+    table: &mut Table,
+) {
     println!("{}: {threads} thread(s)", network.name);
-    let mut lanes: Vec<Lane> = core::iter::once(OURS)
+    let mut lanes: Vec<Lane> = OURS
+        .into_iter()
         .chain(PEERS.iter().copied())
         .map(|engine| {
+            let ours = if engine.precision == "int8" { int8 } else { float };
             let server = match (engine.kind, ours) {
                 (Kind::Ours, Ok(flq)) => start(place, network, engine, Some(flq), threads),
                 (Kind::Ours, Err(why)) => Err(why.clone()),
@@ -375,24 +389,30 @@ fn measure(place: &Place, network: &Network, ours: Result<&Path, &String>, threa
             }
         }
     }
-    let (first, peers) = lanes.split_at(1);
-    let macs = first
-        .first()
-        .and_then(|l| l.server.as_ref().ok())
-        .and_then(|s| s.version.split_once(" macs ").and_then(|(_, macs)| macs.parse::<f64>().ok()));
-    let Some(ours) = first.first() else { return };
-    for peer in peers {
+    let (ours, peers) = lanes.split_at(OURS.len());
+    // int8 against every peer, f32 against f32, and weights in f16 against the reference.
+    let pairs = ours.iter().flat_map(|ours| peers.iter().map(move |peer| (ours, peer))).filter(|(ours, peer)| {
+        let is_reference = peer.engine.name == REFERENCE.name;
+        match ours.engine.precision {
+            "int8" => true,
+            "f32" => peer.engine.precision == "f32",
+            _ => peer.engine.precision == "f32" && is_reference,
+        }
+    });
+    for (ours, peer) in pairs {
+        let version = |lane: &Lane| lane.server.as_ref().map(|s| s.version.clone()).unwrap_or_default();
         table.push(Row {
             model: network.name.to_owned(),
             threads,
+            our_precision: ours.engine.precision.to_owned(),
             precision: peer.engine.precision.to_owned(),
             peer: peer.engine.name.to_owned(),
-            peer_version: peer.server.as_ref().map(|s| s.version.clone()).unwrap_or_default(),
+            peer_version: version(peer),
             ours: ours.medians.clone(),
             theirs: peer.medians.clone(),
             ours_snr_db: ours.snr_db,
             peer_snr_db: peer.snr_db,
-            macs,
+            macs: version(ours).split_once(" macs ").and_then(|(_, macs)| macs.parse().ok()),
             refused: [ours, peer].iter().find_map(|lane| {
                 let why = lane.server.as_ref().err()?;
                 Some(Refusal { engine: format!("{} {}", lane.engine.name, lane.engine.precision), why: why.clone() })

@@ -8,7 +8,9 @@ pub struct Row {
     pub model: String,
     /// Threads of both.
     pub threads: usize,
-    /// The peer's arithmetic; ours is int8.
+    /// Our arithmetic.
+    pub our_precision: String,
+    /// The peer's.
     pub precision: String,
     /// The peer.
     pub peer: String,
@@ -42,23 +44,41 @@ const CLOSE_DB: f64 = 6.0;
 /// Most letters of a reason in the list below the table; the JSON has all.
 const MOST_LETTERS: usize = 160;
 
+/// What this processor does at most in one arithmetic.
+pub struct Peak {
+    /// The arithmetic.
+    pub precision: String,
+    /// The instructions.
+    pub instruction: String,
+    /// Multiply-accumulates, in 10^9 a second, of one thread and of two at once.
+    pub gmacs: [f64; 2],
+}
+
+impl Peak {
+    /// From `PRECISION GMACS GMACS INSTRUCTION...`.
+    pub fn parse(line: &str) -> Option<Peak> {
+        let mut words = line.split_whitespace();
+        let precision = words.next()?.to_owned();
+        let gmacs = [words.next()?.parse().ok()?, words.next()?.parse().ok()?];
+        Some(Peak { precision, instruction: words.collect::<Vec<_>>().join(" "), gmacs })
+    }
+}
+
 /// All rows of a run.
 pub struct Table {
     rows: Vec<Row>,
     load: f64,
-    instruction: String,
-    /// Of one thread and of two at once.
-    peak_gmacs: [f64; 2],
+    peaks: Vec<Peak>,
     cpu: String,
 }
 
 impl Table {
-    /// An empty table of a run that began under this load, with the peak of one thread and of two at once.
-    pub fn new(load: f64, instruction: &str, peak_gmacs: [f64; 2]) -> Self {
+    /// An empty table of a run that began under this load, with the peaks of this processor.
+    pub fn new(load: f64, peaks: Vec<Peak>) -> Self {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cpu = info.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or("unknown");
         let cpu = cpu.trim_start_matches([' ', '\t', ':']).to_owned();
-        Table { rows: Vec::new(), load, instruction: instruction.to_owned(), peak_gmacs, cpu }
+        Table { rows: Vec::new(), load, peaks, cpu }
     }
 
     /// Adds a row.
@@ -68,25 +88,23 @@ impl Table {
 
     /// Prints both tables as Markdown, and what did not run below them.
     pub fn print(&self) {
-        let [one, two] = self.peak_gmacs;
-        println!(
-            "\n{}, load {:.2} at the start, peak {one:.1} GMAC/s on one thread, {two:.1} on two ({})\n",
-            self.cpu, self.load, self.instruction
-        );
-        println!(
-            "| model | threads | flowlet int8 ms (SNR dB, % of peak) | peer | peer ms (SNR dB) | ratio (spread) |"
-        );
+        println!("\n{}, load {:.2} at the start\n", self.cpu, self.load);
+        for Peak { precision, instruction, gmacs: [one, two] } in &self.peaks {
+            println!("peak in {precision}: {one:.1} GMAC/s on one thread, {two:.1} on two ({instruction})\n");
+        }
+        println!("| model | threads | flowlet ms (SNR dB, % of peak) | peer | peer ms (SNR dB) | ratio (spread) |");
         println!("|---|---|---|---|---|---|");
         for row in self.rows.iter().filter(|row| row.refused.is_none()) {
             let db = |snr: Option<f64>| snr.map_or("-".to_owned(), |snr| format!("{snr:.0}"));
             let (ratio, low, high) = row.ratio();
             println!(
-                "| {} | {} | {:.3} ({}, {:.0} %) | {} {} {} | {:.3} ({}) | {ratio:.2} ({low:.2} to {high:.2}) |",
+                "| {} | {} | {} {:.3} ({}, {:.0} %) | {} {} {} | {:.3} ({}) | {ratio:.2} ({low:.2} to {high:.2}) |",
                 row.model,
                 row.threads,
+                row.our_precision,
                 median(&row.ours),
                 db(row.ours_snr_db),
-                row.percent_of_peak(self.peak_gmacs).unwrap_or(f64::NAN),
+                row.percent_of_peak(&self.peaks).unwrap_or(f64::NAN),
                 row.peer,
                 row.peer_version,
                 row.precision,
@@ -95,9 +113,9 @@ impl Table {
             );
         }
         println!(
-            "\n| model | threads | flowlet int8 ms | SNR dB | of peak | fastest peer as close to f32 | ratio | fastest of all | ratio |"
+            "\n| model | threads | flowlet | ms | SNR dB | of peak | fastest peer as close to f32 | ratio | fastest of all | ratio |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|");
         self.digest().iter().for_each(|line| println!("{line}"));
         let lines = self.refusals();
         if !lines.is_empty() {
@@ -106,30 +124,33 @@ impl Table {
         }
     }
 
-    /// For each model and number of threads: ours, the fastest peer that is as close to f32, and the fastest of all.
+    /// For each model, number of threads and arithmetic of ours: ours, the fastest peer that is as close to f32, and the fastest of all.
     fn digest(&self) -> Vec<String> {
         let ran = || self.rows.iter().filter(|row| row.refused.is_none());
         let mut lines: Vec<String> = Vec::new();
-        let mut seen: Vec<(&str, usize)> = Vec::new();
+        let mut seen: Vec<(&str, usize, &str)> = Vec::new();
         for row in ran() {
-            let key = (row.model.as_str(), row.threads);
+            let key = (row.model.as_str(), row.threads, row.our_precision.as_str());
             if seen.contains(&key) {
                 continue;
             }
             seen.push(key);
             let fastest = |close: bool| {
                 ran()
-                    .filter(|r| (r.model.as_str(), r.threads) == key && (!close || r.is_as_close()))
+                    .filter(|r| {
+                        (r.model.as_str(), r.threads, r.our_precision.as_str()) == key && (!close || r.is_as_close())
+                    })
                     .min_by(|a, b| a.ratio().0.total_cmp(&b.ratio().0))
                     .map_or("- | -".to_owned(), |r| format!("{} {} | {:.2}", r.peer, r.precision, r.ratio().0))
             };
             lines.push(format!(
-                "| {} | {} | {:.3} | {} | {:.0} % | {} | {} |",
+                "| {} | {} | {} | {:.3} | {} | {:.0} % | {} | {} |",
                 row.model,
                 row.threads,
+                row.our_precision,
                 median(&row.ours),
                 row.ours_snr_db.map_or("-".to_owned(), |snr| format!("{snr:.0}")),
-                row.percent_of_peak(self.peak_gmacs).unwrap_or(f64::NAN),
+                row.percent_of_peak(&self.peaks).unwrap_or(f64::NAN),
                 fastest(true),
                 fastest(false),
             ));
@@ -157,10 +178,14 @@ impl Table {
 
     /// The same for programs.
     pub fn to_json(&self) -> String {
-        let rows: Vec<Value> = self.rows.iter().map(|row| row.to_json(self.peak_gmacs)).collect();
+        let rows: Vec<Value> = self.rows.iter().map(|row| row.to_json(&self.peaks)).collect();
+        let peak = |peak: &Peak| {
+            let Peak { precision, instruction, gmacs } = peak;
+            json!({ "precision": precision, "instruction": instruction, "gmacs_1_and_2_threads": gmacs })
+        };
+        let peaks: Vec<Value> = self.peaks.iter().map(peak).collect();
         let all = json!({
-            "cpu": self.cpu, "load": self.load, "peak_gmacs": self.peak_gmacs[0],
-            "peak_gmacs_2_threads": self.peak_gmacs[1], "peak_instruction": self.instruction, "rows": rows,
+            "cpu": self.cpu, "load": self.load, "peaks": peaks, "rows": rows,
         });
         format!("{all:#}\n")
     }
@@ -183,18 +208,22 @@ impl Row {
         }
     }
 
-    fn percent_of_peak(&self, [one, two]: [f64; 2]) -> Option<f64> {
+    /// Of the peak in the same arithmetic: that of f32 for weights in f16.
+    fn percent_of_peak(&self, peaks: &[Peak]) -> Option<f64> {
+        let precision = if self.our_precision == "int8" { "int8" } else { "f32" };
+        let [one, two] = peaks.iter().find(|peak| peak.precision == precision)?.gmacs;
         let gmacs = self.macs? / median(&self.ours) / 1e6;
         Some(100.0 * gmacs / if self.threads == 1 { one } else { two })
     }
 
-    fn to_json(&self, peak_gmacs: [f64; 2]) -> Value {
+    fn to_json(&self, peaks: &[Peak]) -> Value {
         let (ratio, low, high) = self.ratio();
         let ran = self.refused.is_none();
         let known = |value: f64| (ran && value.is_finite()).then_some(value);
         json!({
             "model": self.model,
             "threads": self.threads,
+            "our_precision": self.our_precision,
             "precision": self.precision,
             "ours_ms": known(median(&self.ours)),
             "ours_snr_db": self.ours_snr_db,
@@ -204,7 +233,7 @@ impl Row {
             "peer_snr_db": self.peer_snr_db.filter(|snr| snr.is_finite()),
             "ratio": known(ratio),
             "spread": [known(low), known(high)],
-            "percent_of_peak": self.percent_of_peak(peak_gmacs).filter(|p| p.is_finite()),
+            "percent_of_peak": self.percent_of_peak(peaks).filter(|p| p.is_finite()),
             "not_run": self.refused.as_ref().map(|refusal| format!("{}: {}", refusal.engine, refusal.why)),
         })
     }
@@ -261,17 +290,18 @@ mod tests {
 
     #[test]
     fn a_fast_peer_that_is_far_from_f32_does_not_count_as_close() {
-        let mut table = Table::new(0.0, "none", [2.0, 4.0]);
+        let mut table = Table::new(0.0, Peak::parse("int8 2 4 none").into_iter().collect());
         table.push(timed("rough", 1.5, 13.9));
         table.push(timed("fair", 1.75, 14.0));
         table.push(timed("exact", 2.0, f64::INFINITY));
-        assert_eq!(table.digest(), ["| a | 1 | 1.000 | 20 | 50 % | fair f32 | 1.75 | rough f32 | 1.50 |"]);
+        assert_eq!(table.digest(), ["| a | 1 | int8 | 1.000 | 20 | 50 % | fair f32 | 1.75 | rough f32 | 1.50 |"]);
     }
 
     fn refused(model: &str, engine: &str, why: &str) -> Row {
         Row {
             model: model.to_owned(),
             threads: 1,
+            our_precision: "int8".to_owned(),
             precision: "f32".to_owned(),
             peer: engine.to_owned(),
             peer_version: String::new(),
@@ -285,8 +315,16 @@ mod tests {
     }
 
     #[test]
+    fn a_peak_is_a_line() {
+        let peak = Peak::parse("int8 83.5 167.0 vpmaddwd ymm").unwrap();
+        assert_eq!((peak.precision.as_str(), peak.gmacs), ("int8", [83.5, 167.0]));
+        assert_eq!(peak.instruction, "vpmaddwd ymm");
+        assert!(Peak::parse("none").is_none());
+    }
+
+    #[test]
     fn a_reason_is_listed_once_and_cut_between_words() {
-        let mut table = Table::new(0.0, "none", [1.0, 2.0]);
+        let mut table = Table::new(0.0, Vec::new());
         let long = "word ".repeat(100);
         table.push(refused("a", "slow f32", "no converter"));
         table.push(refused("b", "slow f32", "no converter"));

@@ -1,8 +1,11 @@
-//! flowlet: an int8 `.flq`, lowered for this processor and run by the executor.
+//! flowlet: an int8 `.flq`, lowered for this processor and run by the executor, or an f32 one in the f32 engine, with weights
+//! in f16 if asked.
 
 use anyhow::anyhow;
 use flowlet_compiler::{flq, ir::DType, lower::lower, target::Target};
-use flowlet_peers::{Job, serve};
+use flowlet_compiler::ir::Graph;
+use flowlet_float::{Network, Weights};
+use flowlet_peers::{Call, Job, serve};
 use flowlet_score::layout::{channels_first, channels_last};
 
 fn main() -> anyhow::Result<()> {
@@ -10,6 +13,9 @@ fn main() -> anyhow::Result<()> {
     serve(|| {
         let bytes = std::fs::read(&job.model)?;
         let graph = flq::read(&bytes)?;
+        if !flq::is_quantized(&graph) {
+            return float(&graph, &job);
+        }
         let lowered = lower(&graph, flq::hash(&bytes), &Target::native())?;
         // The process ends with the server, so nothing is lost by keeping these for ever.
         let lowered = Box::leak(Box::new(lowered));
@@ -48,4 +54,37 @@ fn main() -> anyhow::Result<()> {
         };
         Ok((version, Box::new(call)))
     })
+}
+
+fn float(graph: &Graph, job: &Job) -> anyhow::Result<(String, Call)> {
+    let weights = if job.precision.as_deref() == Some("f16") { Weights::F16 } else { Weights::F32 };
+    let network = Network::new(graph, weights)?;
+    let mut memory = network.memory(job.threads);
+    let threads = flowlet::Threads::new(job.threads);
+    let mut feeds = Vec::new();
+    for (i, &id) in graph.inputs.iter().enumerate() {
+        let value = graph.value(id);
+        let values = job.sample(&value.name)?.to_f32();
+        if value.ty.dtype == DType::I64 {
+            network.set_index(&mut memory, i, values[0] as usize)?;
+        } else {
+            feeds.push((i, values));
+        }
+    }
+    let macs: usize = network.steps().map(|step| step.macs).sum();
+    let lengths: Vec<usize> = graph.outputs.iter().map(|&id| graph.ty(id).elements()).collect();
+    let call = move || {
+        for (i, values) in &feeds {
+            network.write(&mut memory, *i, values)?;
+        }
+        network.run_on(&mut memory, &threads);
+        let mut all = Vec::new();
+        for (i, length) in lengths.iter().enumerate() {
+            let mut values = vec![0.0; *length];
+            network.read(&memory, i, &mut values);
+            all.extend(values);
+        }
+        Ok(all)
+    };
+    Ok((format!("{} macs {macs}", env!("CARGO_PKG_VERSION")), Box::new(call)))
 }

@@ -1,14 +1,15 @@
 //! Multiply-accumulates a second in a loop without memory, on one thread and on two at once: what `percent_of_peak`
 //! divides by. Two are less than twice one where the processors share a core.
 //!
-//! Prints `INSTRUCTION GMACS GMACS` for the best int8 instruction of this processor, one line.
+//! Prints `PRECISION GMACS GMACS INSTRUCTION` for int8 and for f32, with the best instructions of this processor.
 
 use std::sync::Barrier;
 use std::time::Instant;
 
 fn main() {
-    let (name, [one, two]) = peak();
-    println!("{name} {one:.1} {two:.1}");
+    for (precision, (name, [one, two])) in [("int8", int8()), ("f32", f32())] {
+        println!("{precision} {one:.1} {two:.1} {name}");
+    }
 }
 
 /// The best of several short runs, for one thread and for two: other work on the machine only makes one slower.
@@ -35,7 +36,7 @@ fn best(macs_per_round: f64, rounds: impl Fn(u32) + Sync) -> [f64; 2] {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn peak() -> (&'static str, [f64; 2]) {
+fn int8() -> (&'static str, [f64; 2]) {
     use std::arch::x86_64::*;
 
     const CHAINS: usize = 12;
@@ -93,8 +94,39 @@ fn peak() -> (&'static str, [f64; 2]) {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+fn f32() -> (&'static str, [f64; 2]) {
+    use std::arch::x86_64::*;
+
+    const CHAINS: usize = 12;
+
+    #[target_feature(enable = "avx2,fma")]
+    fn fma(rounds: u32) {
+        let x = std::hint::black_box(_mm256_set1_ps(0.5));
+        let mut acc = [_mm256_setzero_ps(); CHAINS];
+        for _ in 0..rounds {
+            for a in &mut acc {
+                *a = _mm256_fmadd_ps(x, x, *a);
+            }
+        }
+        std::hint::black_box(acc);
+    }
+
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the processor was asked.
+        ("vfmadd ymm", best((8 * CHAINS) as f64, |n| unsafe { fma(n) }))
+    } else {
+        ("none", [0.0; 2])
+    }
+}
+
 #[cfg(not(target_arch = "x86_64"))]
-fn peak() -> (&'static str, [f64; 2]) {
+fn int8() -> (&'static str, [f64; 2]) {
     let _ = best(0.0, |_| {});
+    ("none", [0.0; 2])
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn f32() -> (&'static str, [f64; 2]) {
     ("none", [0.0; 2])
 }

@@ -1,6 +1,6 @@
 //! The Frechet distance of int8 pictures over that of f32 pictures, for `--budget fd=1.05x`.
 
-use crate::engines::with_engine;
+use crate::engines::{Float, with_engine};
 use crate::progress::Bar;
 use crate::score::{Args, Networks};
 use flowlet_compiler::flq;
@@ -41,7 +41,7 @@ impl Distance {
         let bar = Bar::new("drawing", PICTURES.get());
         let labels = label_count(graph).min(self.scorer.labels().unwrap_or(usize::MAX));
         let draws = scored_draws(labels, PICTURES.get(), DRAW);
-        let pictures = with_engine(graph, flq::hash(&flq::write(graph)), |engine| {
+        let pictures = with_engine(graph, flq::hash(&flq::write(graph)), Float::Exact, |engine| {
             Ok(generate(engine, &draws, all_threads(), &|done| bar.at(done))?)
         })?;
         Ok(self.scorer.score(&pictures, None, all_threads(), &|_| {})?.fd / self.float)

@@ -1,7 +1,7 @@
 //! What draws the pictures: a model in one pass, or a program in many.
 
 use super::Networks;
-use crate::engines::with_engine;
+use crate::engines::{Float, with_engine};
 use crate::model::{Model, Prepared};
 use crate::options::{ModelArgs, Precision};
 use crate::program::{Given, Made, Task, drive, load, make, range, with_program};
@@ -9,6 +9,7 @@ use crate::progress::Bar;
 use anyhow::{anyhow, bail};
 use flowlet_compiler::flq;
 use flowlet_compiler::program::{LaneKind, Program, file};
+use flowlet_float::Weights;
 use flowlet_score::layout::channels_first;
 use flowlet_score::{Pictures, ProgramEngine, generate, label_count, map_samples, scored_draws};
 use std::borrow::Cow;
@@ -147,7 +148,10 @@ impl Ready<'_> {
                     Bar::new(&format!("drawing in {}", prepared.graph.meta("precision").unwrap_or("f32")), samples);
                 let draws = scored_draws(label_count(&prepared.graph).min(known), samples, number);
                 let progress = |done: usize| bar.at(done);
-                with_engine(&prepared.graph, prepared.hash, |engine| Ok(generate(engine, &draws, threads, &progress)?))
+                let float = Float::Fast(Weights::F32);
+                with_engine(&prepared.graph, prepared.hash, float, |engine| {
+                    Ok(generate(engine, &draws, threads, &progress)?)
+                })
             }
             Ready::Program(made) => {
                 let Made { program, graphs } = made.as_ref();
