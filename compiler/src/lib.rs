@@ -11,10 +11,13 @@
 pub mod codegen;
 pub mod compile;
 pub mod coverage;
+pub mod flow;
 pub mod flq;
+pub mod hoist;
 pub mod interp;
 pub mod ir;
 pub mod lower;
+pub mod pack;
 pub mod passes;
 pub mod program;
 pub mod quantize;

@@ -4,12 +4,12 @@
 //! everything below `---`.
 //!
 //! Comment lines above the graph set options: `; set t = 0.5`, `; index label = 4`, `; schedule t = 0.0, 0.5`,
-//! `; flow noise=z noise_at=0 range=-1,1 output=image`, and `; tolerance 1e-5` (default 0: equal bits).
+//! `; flow noise=z noise_at=0 range=-1,1 output=image`, `; keep_factors`, and `; tolerance 1e-5` (default 0: equal bits).
 #![allow(clippy::unwrap_used)]
 
 use flowlet_compiler::interp;
 use flowlet_compiler::ir::{ConstStyle, DType, Def, Graph, InputKind, Stage, Tensor, ValueId, parse, print, verify};
-use flowlet_compiler::passes::{Flow, Options, PIPELINE, Schedule, run_pass};
+use flowlet_compiler::passes::{Flow, Options, PIPELINE, Prediction, Schedule, run_pass};
 use flowlet_compiler::quantize::{self, Calibration, quantize};
 use std::path::{Path, PathBuf};
 
@@ -32,12 +32,21 @@ fn directives(text: &str) -> Case {
             let get = |key: &str| words.split(' ').find_map(|w| w.strip_prefix(key)?.strip_prefix('='));
             let range =
                 get("range").and_then(|r| r.split_once(',')).map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()));
-            case.options.flow = Some(Flow {
-                noise: get("noise").unwrap().to_owned(),
-                noise_at_zero: get("noise_at") == Some("0"),
-                range,
-                output: get("output").unwrap().to_owned(),
-            });
+            let mut flow = Flow::new(get("noise").unwrap(), get("noise_at") != Some("1"), get("output").unwrap());
+            flow.range = range;
+            flow.prediction = get("prediction").map_or(Ok(flow.prediction), str::parse).unwrap();
+            for (key, number) in [
+                ("alpha", &mut flow.alpha),
+                ("sigma", &mut flow.sigma),
+                ("noise_scale", &mut flow.noise_scale),
+                ("sigma_data", &mut flow.sigma_data),
+                ("sigma_min", &mut flow.sigma_min),
+            ] {
+                *number = get(key).map_or(Ok(*number), str::parse).unwrap();
+            }
+            case.options.flow = Some(flow);
+        } else if line == "keep_factors" {
+            case.options.keep_factors = true;
         } else if let Some(t) = line.strip_prefix("tolerance ") {
             case.tolerance = t.parse().unwrap();
         }
@@ -64,13 +73,39 @@ fn input(graph: &Graph, i: usize, options: &Options, index: i64) -> Tensor {
     }
 }
 
-/// What the sampler adds to a graph's output, written out independently of the pass.
+/// What the sampler makes of a graph's output, written out independently of the pass, as the authors of each convention do.
 fn expected(before: &Graph, inputs: &[Tensor], flow: Option<&Flow>) -> Vec<f32> {
-    let out = interp::run(before, inputs).unwrap()[0].as_f32().unwrap().to_vec();
-    let Some(flow) = flow else { return out };
-    let z = before.inputs.iter().position(|&id| before.value(id).name == flow.noise).unwrap();
-    let z = inputs[z].as_f32().unwrap();
-    let x = z.iter().zip(&out).map(|(z, v)| if flow.noise_at_zero { z + v } else { z - v });
+    let run = |inputs: &[Tensor]| interp::run(before, inputs).unwrap()[0].as_f32().unwrap().to_vec();
+    let Some(flow) = flow else { return run(inputs) };
+    let at = before.inputs.iter().position(|&id| before.value(id).name == flow.noise).unwrap();
+    let z = inputs[at].as_f32().unwrap();
+    let network = |factor: f64| {
+        let mut inputs = inputs.to_vec();
+        inputs[at] = Tensor::f32(&inputs[at].dims.clone(), z.iter().map(|z| (f64::from(*z) * factor) as f32).collect());
+        run(&inputs)
+    };
+    let (sigma, data) = (flow.sigma, flow.sigma_data);
+    let both = sigma.powi(2) + data.powi(2);
+    let distance = sigma - flow.sigma_min;
+    let out = match flow.prediction {
+        Prediction::Velocity => network(1.0),
+        Prediction::Data | Prediction::Noise => network(flow.noise_scale),
+        Prediction::Preconditioned => network(sigma / both.sqrt()),
+    };
+    let x = z.iter().zip(&out).map(|(&z, &f)| {
+        let (z, f) = (f64::from(z), f64::from(f));
+        let x = match flow.prediction {
+            Prediction::Velocity if flow.noise_at_zero => z + sigma * f,
+            Prediction::Velocity => z - sigma * f,
+            Prediction::Data => f,
+            Prediction::Noise => (flow.noise_scale * z - sigma * f) / flow.alpha,
+            Prediction::Preconditioned => {
+                let skip = data.powi(2) / (distance.powi(2) + data.powi(2));
+                skip * sigma * z + distance * data / both.sqrt() * f
+            }
+        };
+        x as f32
+    });
     match flow.range {
         Some((lo, hi)) => x.map(|x| ((x - lo) / (hi - lo)).clamp(0.0, 1.0)).collect(),
         None => x.collect(),

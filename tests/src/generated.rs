@@ -24,6 +24,11 @@ pub mod unet {
     include!(concat!(env!("OUT_DIR"), "/unet.rs"));
 }
 
+/// The same for a part whose weights lie in two memories.
+pub mod unet_split {
+    include!(concat!(env!("OUT_DIR"), "/unet_split.rs"));
+}
+
 /// `models/fashion-tiny`.
 pub mod fashion_tiny {
     include!(concat!(env!("OUT_DIR"), "/fashion_tiny.rs"));

@@ -5,7 +5,7 @@ use flowlet_compiler::interp::Interpreter;
 use flowlet_compiler::ir::{Graph, Tensor, parse};
 use flowlet_compiler::lower::lower;
 use flowlet_compiler::target::Target;
-use flowlet_tests::generated::{tiny, unet};
+use flowlet_tests::generated::{tiny, unet, unet_split};
 
 fn graph(text: &str) -> Graph {
     parse(text, &[]).expect("a graph")
@@ -47,6 +47,22 @@ fn one_of_every_kernel() {
             executor.run("generate").unwrap();
             assert_eq!(executor.output("image").unwrap(), image);
         }
+    }
+}
+
+/// Weights in two memories change no byte.
+#[test]
+fn weights_in_two_memories() {
+    let interpreter_graph = graph(include_str!("../codegen/unet.ir"));
+    let interpreter = Interpreter::new(&interpreter_graph);
+    let mut arena = Arena::<{ unet_split::ARENA_BYTES }>::new();
+    let mut model = unet_split::Model::new(&mut arena);
+    for label in 0..unet_split::Label::COUNT {
+        model.fill_noise(label.into());
+        let noise = *model.noise();
+        let side = noise.len().isqrt();
+        let image = *model.generate(unet_split::Label::new(label).unwrap());
+        assert_eq!(image[..], interpreted(&interpreter, side, &noise, &[label]), "label {label}");
     }
 }
 

@@ -34,7 +34,7 @@ fn scorer() -> Scorer {
 }
 
 fn float(name: &str) -> Graph {
-    let flow = Flow { noise: "noise".into(), noise_at_zero: true, range: Some((-1.0, 1.0)), output: "image".into() };
+    let flow = Flow { range: Some((-1.0, 1.0)), ..Flow::new("noise", true, "image") };
     let set = vec![("t".to_owned(), Tensor::f32(&[1], vec![0.0]))];
     optimise(onnx(&format!("{name}/{name}.onnx")), &Options { set, flow: Some(flow), ..Options::default() }).unwrap()
 }

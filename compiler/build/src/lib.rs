@@ -62,7 +62,8 @@ impl Model {
         Model { text: true, ..Model::from_flq(path) }
     }
 
-    /// The target, by name; [`TARGETS`] lists them. It is never guessed.
+    /// The target, by name; [`TARGETS`] lists them. A name that ends in `.toml` is a file that describes one
+    /// ([`Target::parse`]). It is never guessed.
     pub fn target(mut self, name: &str) -> Model {
         self.target = Some(name.to_owned());
         self
@@ -128,6 +129,9 @@ impl Model {
     /// As [`Model::lower`], or outside a build script. `main` can return the error: it prints as a sentence.
     pub fn emit(&self, name: &str) -> Result<(), Error> {
         println!("cargo::rerun-if-changed={}", self.path.display());
+        if let Some(file) = self.target.as_ref().filter(|t| t.ends_with(".toml")) {
+            println!("cargo::rerun-if-changed={file}");
+        }
         let out = std::env::var_os("OUT_DIR").ok_or(Error::NoOutDir)?;
         let generated = self.generate(&format!("{name}.bin"))?;
         files::write(Path::new(&out), &format!("{name}.rs"), &generated)?;
@@ -187,7 +191,8 @@ impl Program {
         Program { path: path.into(), target: None }
     }
 
-    /// The target, by name; [`TARGETS`] lists them. It is never guessed.
+    /// The target, by name; [`TARGETS`] lists them. A name that ends in `.toml` is a file that describes one
+    /// ([`Target::parse`]). It is never guessed.
     pub fn target(mut self, name: &str) -> Program {
         self.target = Some(name.to_owned());
         self
@@ -213,6 +218,9 @@ impl Program {
     /// As [`Program::lower`], or outside a build script.
     pub fn emit(&self, name: &str) -> Result<(), Error> {
         println!("cargo::rerun-if-changed={}", self.path.display());
+        if let Some(file) = self.target.as_ref().filter(|t| t.ends_with(".toml")) {
+            println!("cargo::rerun-if-changed={file}");
+        }
         let out = std::env::var_os("OUT_DIR").ok_or(Error::NoOutDir)?;
         let options = codegen::Options { weights_file: format!("{name}.bin") };
         let generated = codegen::program::generate(&self.lower()?, &options);

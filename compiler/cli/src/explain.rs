@@ -4,6 +4,7 @@ mod layers;
 mod picture;
 
 use crate::calibrate::{Calibrate, held_out};
+use crate::direction;
 use crate::model::{Model, quantise};
 use crate::options::{ModelArgs, Precision, write};
 use crate::quantize::errors;
@@ -28,7 +29,7 @@ pub struct Args {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// For which target the arena is planned
+    /// For which target the arena is planned: a name, or a file.toml that describes the part's memories
     #[arg(long, value_name = "NAME", default_value = "host")]
     pub target: String,
     /// Write a picture of the arena over time
@@ -75,6 +76,7 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
         false => None,
     };
     summary(&mut report, &graph);
+    direction::check(&mut report, &model, args.calibrate.as_ref())?;
     operators(&mut report, &model, &graph);
     remarks(&mut report, graph.remarks.iter().chain(lowered.iter().flat_map(|l| &l.remarks)));
     let measured = match (&lowered, model.precision(), args.measure) {
@@ -224,10 +226,39 @@ fn layer_table(report: &mut Report, layers: &[Layer], measured: &Measured) {
     report.set("layers", layers.iter().map(Layer::json).collect::<Vec<_>>());
 }
 
+/// The memories of the part and what lies in them.
+fn memories(report: &mut Report, lowered: &Lowered) {
+    if lowered.target.memories.is_empty() {
+        return;
+    }
+    let mut table = Table::titled(&["memory", "kind", "bytes", "taken", "holds"]);
+    let mut rows: Vec<Value> = Vec::new();
+    for memory in lowered.target.memories.iter() {
+        let weights = lowered.weights_parts.iter().find(|p| p.memory == memory.name);
+        let arena = lowered.arena_memory.as_deref() == Some(memory.name.as_ref());
+        let (taken, holds) = match weights {
+            Some(part) => (part.len, format!("weights {}..{}", part.offset, part.offset + part.len)),
+            None if arena => (lowered.arena_bytes, "arena".to_owned()),
+            None => (0, String::new()),
+        };
+        table.row([
+            memory.name.to_string(),
+            memory.kind.name().to_owned(),
+            memory.bytes.to_string(),
+            taken.to_string(),
+            holds,
+        ]);
+        rows.push(json!({ "name": memory.name, "kind": memory.kind.name(), "bytes": memory.bytes, "taken": taken }));
+    }
+    report.table(&table);
+    report.set("memories", rows);
+}
+
 fn memory(report: &mut Report, lowered: &Lowered, args: &Args) -> anyhow::Result<()> {
     let memory = &lowered.memory;
     report.line(format!("\nmemory on {}", lowered.target.name));
     report.line(format!("weights {} of flash", bytes(lowered.weights.len())));
+    memories(report, lowered);
     report.text.push_str(&memory.table());
     let tensors: Vec<Value> = memory
         .tensors

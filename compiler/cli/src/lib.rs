@@ -11,6 +11,7 @@
 pub mod bench;
 pub mod build;
 pub mod calibrate;
+mod direction;
 mod engines;
 pub mod explain;
 mod feeds;

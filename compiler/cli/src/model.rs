@@ -8,8 +8,9 @@ use crate::progress::Bar;
 use crate::report::hex;
 use anyhow::{Context, anyhow, bail};
 use flowlet_compiler::coverage::Operator;
+use flowlet_compiler::flow::Prediction;
 use flowlet_compiler::ir::{Graph, Stage, verify};
-use flowlet_compiler::passes::{Flow, Options};
+use flowlet_compiler::passes::Options;
 use flowlet_compiler::quantize::{Calibration, Quantizer, Settings, needs_calibration};
 use flowlet_compiler::{compile, flq};
 use std::borrow::Cow;
@@ -32,6 +33,8 @@ pub struct Model {
     pub file_bytes: usize,
     /// What verification accepts, if `model.toml` says it.
     pub tolerance: Option<f64>,
+    /// Inputs that change more slowly than the others, as `model.toml` says.
+    pub slow: Vec<String>,
     /// SHA-256 of the file.
     pub file_hash: [u8; 32],
 }
@@ -51,11 +54,19 @@ impl Model {
     /// # Errors
     /// What is wrong with the file or the options.
     pub fn load(args: &ModelArgs) -> anyhow::Result<Self> {
+        Self::load_with(args, &|_| {})
+    }
+
+    /// As [`Model::load`]; `change` has the last word on what the passes of an ONNX file do.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_with(args: &ModelArgs, change: &dyn Fn(&mut Options)) -> anyhow::Result<Self> {
         let bytes = read(&args.model)?;
         let shown = args.model.display();
         let is_flq = bytes.starts_with(b"FLQ") || args.model.extension().is_some_and(|e| e == "flq");
         if !is_flq {
-            return Self::import(args, &bytes).with_context(|| format!("cannot use {shown}"));
+            return Self::import(args, &bytes, change).with_context(|| format!("cannot use {shown}"));
         }
         if let Some(option) = args.import_option() {
             bail!(
@@ -71,17 +82,19 @@ impl Model {
             graph,
             file_bytes: bytes.len(),
             tolerance: None,
+            slow: Vec::new(),
             file_hash: flq::hash(&bytes),
         })
     }
 
-    fn import(args: &ModelArgs, bytes: &[u8]) -> anyhow::Result<Self> {
+    fn import(args: &ModelArgs, bytes: &[u8], change: &dyn Fn(&mut Options)) -> anyhow::Result<Self> {
         let config = ModelToml::find(&args.model, args.config.as_deref())?.unwrap_or_default();
         let stem = args.model.file_stem().map_or_else(|| "model".to_owned(), |s| s.to_string_lossy().into_owned());
         let imported = import(bytes, &args.shape, config.name.as_ref().unwrap_or(&stem))?;
-        let options = decide(args, &config, &imported)?;
+        let mut options = decide(args, &config, &imported)?;
+        change(&mut options);
         let mut graph = compile::optimise(imported.clone(), &options)?;
-        describe(&mut graph, &config, &options, args.noise.as_deref(), &imported)?;
+        describe(&mut graph, &config, &options, args.flow.noise.as_deref(), &imported)?;
         graph.set_meta("source.sha256", hex(&flq::hash(bytes)));
         Ok(Model {
             path: args.model.clone(),
@@ -91,6 +104,7 @@ impl Model {
             graph,
             file_bytes: bytes.len(),
             tolerance: config.tolerance,
+            slow: config.inputs.iter().filter(|(_, input)| input.slow).map(|(name, _)| name.clone()).collect(),
             file_hash: flq::hash(bytes),
         })
     }
@@ -180,8 +194,13 @@ fn decide(args: &ModelArgs, config: &ModelToml, graph: &Graph) -> anyhow::Result
         options.set.push((name.to_owned(), tensor));
     };
     let one = |v: f32| flowlet_compiler::ir::Tensor::f32(&[1], vec![v]);
-    if let Some((time, value)) = config.flow.as_ref().and_then(|f| Some((f.time.as_ref()?, f.time_value?))) {
-        set(time, one(value));
+    let stated = args.flow.over(config.flow.as_ref())?;
+    options.flow = stated.as_ref().map(|flow| flow.convention("")).transpose()?;
+    if let (Some(flow), Some(stated)) = (&options.flow, &stated)
+        && let Some(time) = &stated.time
+    {
+        known_input(graph, time)?;
+        set(time, one(stated.time_value.unwrap_or(flow.time() as f32)));
     }
     for (name, value) in &config.set {
         set(name, one(*value));
@@ -190,31 +209,11 @@ fn decide(args: &ModelArgs, config: &ModelToml, graph: &Graph) -> anyhow::Result
         set(name, value.tensor().with_context(|| format!("--set {name}"))?);
     }
     for (name, input) in &config.inputs {
-        if !args.index.iter().any(|(n, _)| n == name) {
+        if input.count > 0 && !args.index.iter().any(|(n, _)| n == name) {
             options.indices.push((name.clone(), input.count));
         }
     }
     options.indices.extend(args.index.iter().cloned());
-    let flow = config.flow.as_ref();
-    let noise = args.noise.clone().or_else(|| flow.map(|f| f.noise.clone()));
-    let noise_at = args.noise_at.or(flow.map(|f| f.noise_at));
-    let range = args.range.or_else(|| {
-        let flow = flow?;
-        let [lo, hi] = flow.pixel_range?;
-        (flow.output_range != flow.pixel_range).then_some((lo, hi))
-    });
-    options.flow = match (noise, noise_at) {
-        (Some(noise), Some(at)) => {
-            let default = if range.is_some() { "image" } else { "sample" };
-            let output = flow.and_then(|f| f.output.clone()).unwrap_or_else(|| default.to_owned());
-            Some(Flow { noise, noise_at_zero: at == 0, range, output })
-        }
-        (None, Some(_)) => bail!("--noise-at says where the noise is on the time axis: add --noise NAME, its input"),
-        (_, None) if range.is_some() => {
-            bail!("--range maps the sample that a flow ends in: add --noise NAME and --noise-at 0 or 1")
-        }
-        (_, None) => None,
-    };
     if let Some(flow) = &options.flow {
         known_input(graph, &flow.noise)?;
     }
@@ -244,6 +243,11 @@ fn describe(
     }
     if let Some(flow) = &options.flow {
         graph.set_meta("flow.noise_at", if flow.noise_at_zero { "0" } else { "1" });
+        let step = flow.step().map_err(|e| anyhow!("defect: {e}"))?;
+        if flow.prediction != Prediction::Velocity || flow.sigma != 1.0 {
+            graph.set_meta("flow.prediction", flow.prediction.name());
+            graph.set_meta("flow.step", format!("{:?},{:?},{:?}", step.input, step.skip, step.output));
+        }
         if let Some((lo, hi)) = flow.range {
             graph.set_meta("flow.range", format!("{lo:?},{hi:?}"));
         }

@@ -1,6 +1,9 @@
 //! Arguments that several commands share, and how their values are spelled.
 
+use crate::model_toml::FlowToml;
+use anyhow::bail;
 use clap::ValueEnum;
+use flowlet_compiler::flow::Prediction;
 use flowlet_compiler::ir::Tensor;
 use flowlet_float::Weights;
 use flowlet_score::npy::Array;
@@ -82,16 +85,116 @@ pub struct ModelArgs {
     /// The size of an input with open dimensions: --shape image=1x3x32x32
     #[arg(long, value_name = "NAME=DIMS", value_parser = named::<Dims>, help_heading = "Import")]
     pub shape: Vec<(String, Dims)>,
+    /// What the network reads and predicts.
+    #[command(flatten)]
+    pub flow: FlowArgs,
+}
+
+/// The flow convention, where `model.toml` does not state it or states another.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
+pub struct FlowArgs {
     /// The input that reads standard normal noise
     #[arg(long, value_name = "NAME", help_heading = "Import")]
     pub noise: Option<String>,
-    /// Where on the time axis the noise is: 0 makes the sample z + v, 1 makes it z - v. Without it the network's
-    /// output is the sample
+    /// Where on the time axis the noise is: 0 makes the sample z + v, 1 makes it z - v. Without it, and without
+    /// --prediction, the network's output is the sample
     #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1), help_heading = "Import")]
     pub noise_at: Option<u8>,
+    /// What the network predicts: the velocity (v), the data (x0), the noise (eps), or data under EDM's preconditioning
+    /// (edm) [default: v]
+    #[arg(long, value_name = "v|x0|eps|edm", help_heading = "Import")]
+    pub prediction: Option<Prediction>,
+    /// The input that reads the time; it becomes the constant of the one step
+    #[arg(long, value_name = "NAME", help_heading = "Import")]
+    pub time: Option<String>,
+    /// What the time input reads in the one step [default: where the noise is; of edm a quarter of the logarithm of
+    /// --sigma; both times --time-scale]
+    #[arg(long, value_name = "X", allow_hyphen_values = true, help_heading = "Import")]
+    pub time_value: Option<f32>,
+    /// What the time input reads where the time is 1 [default: 1]
+    #[arg(long, value_name = "X", help_heading = "Import")]
+    pub time_scale: Option<f32>,
+    /// The noise level of edm, the share of noise of eps, the length of the step of v
+    #[arg(long, value_name = "X", help_heading = "Import")]
+    pub sigma: Option<f64>,
+    /// The share of data of eps at the deployed time
+    #[arg(long, value_name = "X", help_heading = "Import")]
+    pub alpha: Option<f64>,
+    /// The standard deviation of the noise that x0 and eps read [default: 1]
+    #[arg(long, value_name = "X", help_heading = "Import")]
+    pub noise_scale: Option<f64>,
+    /// The standard deviation of the data of edm [default: 0.5]
+    #[arg(long, value_name = "X", help_heading = "Import")]
+    pub sigma_data: Option<f64>,
+    /// The noise level at which an edm network is the identity, of consistency models [default: 0]
+    #[arg(long, value_name = "X", help_heading = "Import")]
+    pub sigma_min: Option<f64>,
     /// The range of the training data, mapped to intensity 0..1: --range -1,1
     #[arg(long, value_name = "LO,HI", value_parser = range, allow_hyphen_values = true, help_heading = "Import")]
     pub range: Option<(f32, f32)>,
+}
+
+impl FlowArgs {
+    /// The convention, with what is given here before what `model.toml` states. `None` when the network's output is the
+    /// sample.
+    ///
+    /// # Errors
+    /// An option that says nothing without another, or what is wrong with the convention.
+    pub fn over(&self, stated: Option<&FlowToml>) -> anyhow::Result<Option<FlowToml>> {
+        let mut flow = stated.cloned().unwrap_or_default();
+        if let Some(noise) = &self.noise {
+            flow.noise.clone_from(noise);
+        }
+        if let Some((lo, hi)) = self.range {
+            (flow.pixel_range, flow.output_range) = (Some([lo, hi]), None);
+        }
+        flow.noise_at = self.noise_at.or(flow.noise_at);
+        flow.prediction = self.prediction.map(|p| p.name().to_owned()).or(flow.prediction);
+        flow.time = self.time.clone().or(flow.time);
+        flow.time_value = self.time_value.or(flow.time_value);
+        flow.time_scale = self.time_scale.or(flow.time_scale);
+        flow.alpha = self.alpha.or(flow.alpha);
+        flow.sigma = self.sigma.or(flow.sigma);
+        flow.noise_scale = self.noise_scale.or(flow.noise_scale);
+        flow.sigma_data = self.sigma_data.or(flow.sigma_data);
+        flow.sigma_min = self.sigma_min.or(flow.sigma_min);
+        let says_step = flow.noise_at.is_some() || flow.prediction.is_some();
+        match (flow.noise.is_empty(), says_step) {
+            (false, true) => Ok(Some(flow)),
+            (true, true) => {
+                let option = if self.noise_at.is_some() { "--noise-at" } else { "--prediction" };
+                bail!("{option} says how noise becomes a sample: add --noise NAME, the input that reads it")
+            }
+            (_, false) => match self.given().find(|option| *option != "--noise") {
+                Some(option) => {
+                    bail!(
+                        "{option} says how noise becomes a sample: add --noise NAME, and --noise-at 0 or 1, or --prediction"
+                    )
+                }
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The options that are given.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        [
+            ("--noise", self.noise.is_some()),
+            ("--noise-at", self.noise_at.is_some()),
+            ("--prediction", self.prediction.is_some()),
+            ("--time", self.time.is_some()),
+            ("--time-value", self.time_value.is_some()),
+            ("--time-scale", self.time_scale.is_some()),
+            ("--sigma", self.sigma.is_some()),
+            ("--alpha", self.alpha.is_some()),
+            ("--noise-scale", self.noise_scale.is_some()),
+            ("--sigma-data", self.sigma_data.is_some()),
+            ("--sigma-min", self.sigma_min.is_some()),
+            ("--range", self.range.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+    }
 }
 
 impl ModelArgs {
@@ -103,9 +206,7 @@ impl ModelArgs {
             set: Vec::new(),
             index: Vec::new(),
             shape: Vec::new(),
-            noise: None,
-            noise_at: None,
-            range: None,
+            flow: FlowArgs::default(),
         }
     }
 
@@ -116,12 +217,10 @@ impl ModelArgs {
             ("--set", !self.set.is_empty()),
             ("--index", !self.index.is_empty()),
             ("--shape", !self.shape.is_empty()),
-            ("--noise", self.noise.is_some()),
-            ("--noise-at", self.noise_at.is_some()),
-            ("--range", self.range.is_some()),
         ]
         .into_iter()
         .find_map(|(name, given)| given.then_some(name))
+        .or_else(|| self.flow.given().next())
     }
 }
 

@@ -4,16 +4,20 @@ mod budget;
 mod distance;
 pub(crate) mod errors;
 mod freeze;
+mod hoist;
+mod packs;
 mod plot;
 mod scales;
 mod search;
 
 use crate::calibrate::{Calibrate, held_out};
+use crate::direction;
 use crate::model::{Model, calibrated, quantise_with};
-use crate::options::{ModelArgs, Precision, write};
+use crate::options::{ModelArgs, Precision, named, write};
 use crate::report::{Report, Table, bytes, hex};
 use budget::Budget;
 use flowlet_compiler::flq;
+use flowlet_compiler::hoist::SLOW;
 use flowlet_compiler::ir::Graph;
 use flowlet_compiler::quantize::{Ranges, Settings};
 use std::borrow::Cow;
@@ -26,15 +30,25 @@ use std::path::PathBuf;
       (models/fashion/model.toml says what the .onnx cannot)
   flowlet quantize velocity.onnx -o m.flq --set t=0 --index label=10 --noise z --noise-at 0 --range -1,1
   flowlet quantize policy.onnx -o m.flq --calibrate recorded/    (recorded/<input>.npy, samples first)
+  flowlet quantize policy.onnx -o m.flp --calibrate recorded/ --slow image    ('encode' when there is an image, 'act' always)
+  flowlet quantize day.onnx -o m.flp --pack night=night.onnx    (norms alone were trained again: one copy of the weights)
   flowlet quantize policy.onnx -o m.flq --budget action_linf=0.01rad --plot errors.svg
   flowlet quantize unet.onnx -o m.flq --freeze-norm snr=30dB")]
 pub struct Args {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// The .flq to write [default: beside the model]
+    /// The .flq to write [default: beside the model], or a .flp with the entry points 'encode' and 'act'
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// An input that changes more slowly than the others: what it alone decides is computed by 'encode' and held, and 'act'
+    /// starts from that, with the same bits. Several times for several inputs [default: slow = true of model.toml]
+    #[arg(long, value_name = "NAME")]
+    pub slow: Vec<String>,
+    /// The same network under other norm factors: --pack night=night.onnx adds an entry point 'night' to the .flp beside 'base',
+    /// over one copy of the weights. Several times for several packs
+    #[arg(long, value_name = "NAME=FILE", value_parser = named::<PathBuf>, conflicts_with_all = ["slow", "fit_weights", "budget", "freeze_norm"])]
+    pub pack: Vec<(String, PathBuf)>,
     /// Number of noise samples, or a folder with <input>.npy, samples first [default: 64]
     #[arg(long, value_name = "N|DIR")]
     pub calibrate: Option<Calibrate>,
@@ -103,15 +117,34 @@ impl Args {
 /// # Errors
 /// What is wrong with the model, the options or the samples.
 pub fn run(args: &Args) -> anyhow::Result<Report> {
-    let model = Model::load(&args.model)?;
+    let mut model = match args.pack.is_empty() {
+        true => Model::load(&args.model)?,
+        false => Model::load_with(&args.model, &packs::keep)?,
+    };
     let mut report = Report::new();
     report.notes = model.notes();
+    let written = args.output.clone().unwrap_or_else(|| PathBuf::from("model.flq"));
+    let slow = if args.slow.is_empty() { model.slow.clone() } else { args.slow.clone() };
+    if !slow.is_empty() && (!args.slow.is_empty() || written.extension().is_some_and(|e| e == "flp")) {
+        model.graph.set_meta(SLOW, slow.join(","));
+    }
     let Some(graph) = chosen(&mut report, &model, args)? else { return Ok(report) };
-    let path = args.output.clone().unwrap_or_else(|| args.model.model.with_extension("flq"));
+    let extension = if args.slow.is_empty() && args.pack.is_empty() { "flq" } else { "flp" };
+    let path = args.output.clone().unwrap_or_else(|| args.model.model.with_extension(extension));
+    let program = path.extension().is_some_and(|e| e == "flp");
+    if let (false, Some(option)) =
+        (program, [("--slow", args.slow.len()), ("--pack", args.pack.len())].iter().find(|(_, n)| *n > 0))
+    {
+        anyhow::bail!("{} makes a program of several entry points: give -o FILE.flp", option.0);
+    }
     if path == args.model.model {
         anyhow::bail!("{} would be overwritten by its own result: add -o FILE", path.display());
     }
-    let file = flq::write(&graph);
+    let file = match program {
+        true if !args.pack.is_empty() => packs::packed(&mut report, args, &graph)?,
+        true => hoist::hoisted(&mut report, &graph, &slow)?,
+        false => flq::write(&graph),
+    };
     let hash = flq::hash(&file);
     write(&path, &file)?;
     summarise(&mut report, &graph, model.file_bytes, file.len());
@@ -129,6 +162,7 @@ fn chosen<'m>(report: &mut Report, model: &'m Model, args: &Args) -> anyhow::Res
         }
         return Ok(Some(model.prepare(Some(args.precision), args.calibrate.as_ref())?.graph));
     }
+    direction::check(report, model, args.calibrate.as_ref())?;
     let samples = match args.measure {
         0 if args.budget.is_none() && args.freeze_norm.is_none() => Vec::new(),
         n => held_out(&model.graph, args.calibrate.as_ref(), n.max(1))?,

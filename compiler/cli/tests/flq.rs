@@ -142,6 +142,32 @@ fn a_model_that_does_not_fit_says_by_how_much_and_which_tensors() {
 }
 
 #[test]
+fn a_file_describes_the_memories_of_a_part() {
+    let f = folder("memories");
+    quantised(&f);
+    let board = |ram: usize| {
+        let text = format!(
+            "name = \"board\"\nisa = \"scalar\"\n[[memory]]\nname = \"tcm\"\nkind = \"ram\"\nbytes = {ram}\n\
+             [[memory]]\nname = \"sram\"\nkind = \"ram\"\nbytes = 4096\nsection = \".sram\"\n\
+             [[memory]]\nname = \"rom\"\nkind = \"flash\"\nbytes = 65536\n"
+        );
+        std::fs::write(f.join("board.toml"), text).unwrap();
+    };
+    board(100);
+    let told = flowlet(&f, "explain {}/q.flq --target {}/board.toml --json").ok().json();
+    let taken = |i: usize| told["memories"][i]["taken"].as_u64().unwrap();
+    assert!(taken(0) == 0 && taken(1) > 100 && taken(2) > 0, "{told}");
+    let text = flowlet(&f, "explain {}/q.flq --target {}/board.toml").ok().stdout;
+    assert!(text.contains("sram") && text.contains("arena"), "{text}");
+    flowlet(&f, "build {}/q.flq --target {}/board.toml -o {}/model").ok();
+    let source = std::fs::read_to_string(f.join("model/mod.rs")).unwrap();
+    assert!(source.contains("// place the arena in sram: #[unsafe(link_section = \".sram\")]"), "{source}");
+    std::fs::write(f.join("board.toml"), "name = \"board\"\nisa = \"scalar\"\nram = 4\n").unwrap();
+    flowlet(&f, "build {}/q.flq --target {}/board.toml -o {}/x").refused(&["describes no target", "line 3", "'ram'"]);
+    flowlet(&f, "build {}/q.flq --target {}/none.toml -o {}/x").refused(&["none.toml"]);
+}
+
+#[test]
 fn explain_says_what_each_layer_costs_and_draws_the_arena() {
     let f = folder("explain");
     quantised(&f);
@@ -404,6 +430,67 @@ fn damaged_files() {
     newer[3] = 9;
     refuse(&newer, &["format version 9", "quantize the model again"]);
     flowlet(&f, "run {}/nothing.flq --seed 1").refused(&["cannot read", "nothing.flq"]);
+}
+
+#[test]
+fn a_slow_input_gets_an_entry_point_of_its_own() {
+    let f = folder("slow");
+    let text = r#"graph "camera" (%image: f32[1,2,4,4], %noise: f32[1,3,1,1]) -> (%action) {
+  meta "precision" = "f32"
+  meta "noise" = "noise"
+  const @w1: f32[3,2,4,4] = random 1
+  const @w2: f32[3,3,1,1] = random 2
+  %seen = conv %image, @w1 : f32[1,3,1,1] from "eye"
+  %sum = add %seen, %noise : f32[1,3,1,1] from "sum"
+  %action = conv %sum, @w2 : f32[1,3,1,1] from "head"
+}
+"#;
+    write_flq(&f, "c", text);
+    write_npy(&f, "image", &[4, 2, 4, 4], wave(128));
+    write_npy(&f, "noise", &[4, 3, 1, 1], wave(12));
+    let told = flowlet(&f, "quantize {}/c.flq --calibrate {} --slow image -o {}/c.flp --json").ok().json();
+    assert_eq!(told["held"][0], "seen (3 B)");
+    assert_eq!((&told["entries"][0]["name"], &told["entries"][0]["macs"]), (&"encode".into(), &96.into()));
+    let shown = flowlet(&f, "program show {}/c.flp").ok().stdout;
+    assert!(shown.contains("encode") && shown.contains("act"), "{shown}");
+    let call = "quantize {}/c.flq --calibrate {}";
+    flowlet(&f, &format!("{call} --slow image -o {{}}/c2.flq")).refused(&["--slow", "-o FILE.flp"]);
+    flowlet(&f, &format!("{call} -o {{}}/c2.flp")).refused(&["encode", "--slow NAME"]);
+    flowlet(&f, &format!("{call} --slow camera -o {{}}/c2.flp")).refused(&["'camera'", "image, noise"]);
+    flowlet(&f, &format!("{call} --slow noise -o {{}}/c2.flp")).refused(&["noise", "'eye'"]);
+}
+
+#[test]
+fn packs_share_the_weights() {
+    let f = folder("packs");
+    let net = |factors: &str| {
+        format!(
+            r#"graph "net" (%z: f32[1,8,4,4]) -> (%y) {{
+  meta "precision" = "f32"
+  meta "noise" = "z"
+  const @w1: f32[8,8,3,3] = random 1
+  const @a: f32[8] = {factors}
+  const @d: f32[8] = splat 0.5
+  const @w2: f32[2,8,3,3] = random 2
+  %c = conv %z, @w1 {{pad=[1,1,1,1]}} : f32[1,8,4,4] from "first"
+  %n = affine %c, @a, @d : f32[1,8,4,4] from "norm"
+  %s = silu %n : f32[1,8,4,4] from "act"
+  %y = conv %s, @w2 {{pad=[1,1,1,1]}} : f32[1,2,4,4] from "last"
+}}
+"#
+        )
+    };
+    write_flq(&f, "day", &net("[1.0, 2.0, 0.5, 0.25, 1.0, 1.5, 0.75, 3.0]"));
+    write_flq(&f, "night", &net("[0.5, 1.0, 2.5, 0.75, 2.0, 0.5, 1.75, 1.0]"));
+    write_flq(&f, "other", &net("[0.5, 1.0, 2.5, 0.75, 2.0, 0.5, 1.75, 1.0]").replace("random 2", "random 3"));
+    let call = "quantize {}/day.flq --calibrate 8 -o {}/m.flp --json --pack";
+    let told = flowlet(&f, &format!("{call} night={{}}/night.flq")).ok().json();
+    let own = |i: usize| told["packs"][i]["own_bytes"].as_u64().unwrap();
+    assert_eq!(told["packs"][1]["name"], "night");
+    assert!(own(1) > 0 && own(1) * 2 < own(0), "{told}");
+    flowlet(&f, &format!("{call} other={{}}/other.flq")).refused(&["other", "node 'last'", "positive factor"]);
+    flowlet(&f, &format!("{call} night={{}}/night.flq --slow z")).refused(&["--slow"]);
+    flowlet(&f, "quantize {}/day.flq -o {}/x.flq --pack night={}/night.flq").refused(&["--pack", "-o FILE.flp"]);
 }
 
 #[test]

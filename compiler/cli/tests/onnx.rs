@@ -118,12 +118,39 @@ fn options_name_inputs_that_exist() {
     run("range-alone", &bytes, "--range -1,1").refused(&["--range", "--noise"]);
 }
 
+/// The chain is `relu(x * w)`; what it makes of the noise depends on the convention alone.
+#[test]
+fn every_flow_convention_runs_from_the_command_line() {
+    let bytes = model(WHOLE, &[1.0, -1.0, 2.0, 3.0], &chain());
+    // The input is 0, 0.3616, 0.6743, 0.8957, and the third value is looked at.
+    let third = |test: &str, options: &str| {
+        let call = run(test, &bytes, options).ok();
+        let values = call.stdout.split("sample 0 sample: ").nth(1).unwrap().split_whitespace();
+        values.skip(2).map(|v| v.parse::<f32>().unwrap()).next().unwrap()
+    };
+    let (z, f) = (0.6743, 2.0 * 0.6743);
+    let near = |a: f32, b: f32| assert!((a - b).abs() < 2e-3, "{a} is not {b}");
+    near(third("flow-0", "--noise x --noise-at 0"), z + f);
+    near(third("flow-1", "--noise x --noise-at 1 --sigma 0.5"), z - 0.5 * f);
+    near(third("flow-x0", "--noise x --prediction x0 --noise-scale 3"), 3.0 * f);
+    near(third("flow-eps", "--noise x --prediction eps --alpha 0.5 --sigma 0.25"), (z - 0.25 * f) / 0.5);
+    let both = (4.0f32 + 0.25).sqrt();
+    near(
+        third("flow-edm", "--noise x --prediction edm --sigma 2"),
+        0.25 / 4.25 * 2.0 * z + 2.0 * 0.5 / both * 2.0 * f / both,
+    );
+    run("flow-odd", &bytes, "--noise x --prediction v --alpha 1").refused(&["noise_at is missing"]);
+    run("flow-none", &bytes, "--noise x --sigma 2").refused(&["--sigma", "--noise-at 0 or 1, or --prediction"]);
+}
+
 #[test]
 fn a_bad_model_toml_says_where() {
     let f = folder("toml");
     std::fs::write(f.join("m.onnx"), model(WHOLE, &[1.0; 4], &chain())).unwrap();
     std::fs::write(f.join("model.toml"), "[flow]\nnoise = \"x\"\nnoise_at = 0\nprediction = \"eps\"\n").unwrap();
-    flowlet(&f, "explain {}/m.onnx").refused(&["model.toml", "prediction", "velocity"]);
+    flowlet(&f, "explain {}/m.onnx").refused(&["model.toml", "[flow]", "state alpha and sigma"]);
+    std::fs::write(f.join("model.toml"), "[flow]\nnoise = \"x\"\nprediction = \"score\"\n").unwrap();
+    flowlet(&f, "explain {}/m.onnx").refused(&["model.toml", "prediction", "v (velocity)"]);
     std::fs::write(f.join("model.toml"), "[flow\n").unwrap();
     flowlet(&f, "explain {}/m.onnx").refused(&["model.toml", "line 1"]);
 }

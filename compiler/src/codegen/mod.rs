@@ -75,16 +75,32 @@ fn header(out: &mut String, lowered: &Lowered) {
         (grouped(lowered.arena_bytes as u64), "bytes of RAM for the arena"),
         (grouped(lowered.weights.len() as u64), "bytes of flash for the weights"),
     ];
+    let places = memories(lowered);
     let width = rows.iter().map(|(n, _)| n.len()).max().unwrap_or(0);
     for (number, what) in rows {
         lines!(out, "// {number:>width$} {what}");
     }
+    places.iter().for_each(|line| lines!(out, "// {line}"));
     lines!(out, "//");
     lines!(out, "// The authors of flowlet claim no rights in this file. The weights are the model author's.");
     lines!(out, "");
     lines!(out, "use flowlet::{{kernels, plan}};");
     lines!(out, "");
     target_guards(out, lowered);
+}
+
+/// Which memory holds what, where the target names memories.
+fn memories(lowered: &Lowered) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(name) = &lowered.arena_memory {
+        let section = lowered.target.memories.iter().find(|m| m.name == *name).and_then(|m| m.section.as_ref());
+        let how = section.map_or_else(String::new, |s| format!(": #[unsafe(link_section = {s:?})] on your static"));
+        lines.push(format!("place the arena in {}{}", one_line(name), one_line(&how)));
+    }
+    for part in &lowered.weights_parts {
+        lines.push(format!("{} bytes of weights in {}", grouped(part.len as u64), one_line(&part.memory)));
+    }
+    lines
 }
 
 /// Refuses to compile for another target, or without its kernels.
@@ -124,11 +140,46 @@ fn weights_static(out: &mut String, lowered: &Lowered, options: &Options) {
     lines!(out, "#[repr(C, align(16))]");
     lines!(out, "struct Aligned<T>(T);");
     lines!(out, "");
-    if let Some(section) = &lowered.target.weights_section {
-        lines!(out, "#[allow(unsafe_code)]");
-        lines!(out, "#[unsafe(link_section = {section:?})]");
-    }
+    let attribute = |out: &mut String, section: Option<&str>| {
+        if let Some(section) = section {
+            lines!(out, "#[allow(unsafe_code)]");
+            lines!(out, "#[unsafe(link_section = {section:?})]");
+        }
+    };
     let len = lowered.weights.len();
+    if let [inner, outer] = &lowered.weights_parts[..] {
+        lines!(out, "const ALL_WEIGHTS: &[u8; {len}] = include_bytes!({:?});", options.weights_file);
+        lines!(out, "/// Where the weights of `{}` begin.", one_line(&outer.memory));
+        lines!(out, "const BORDER: usize = {};", outer.offset);
+        lines!(out, "");
+        for (part, name) in [(inner, "WEIGHTS"), (outer, "OUTER_WEIGHTS")] {
+            lines!(out, "/// In `{}`.", one_line(&part.memory));
+            attribute(out, part.section.as_deref());
+            lines!(out, "static {name}: Aligned<[u8; {}]> = Aligned(part(ALL_WEIGHTS, {}));", part.len, part.offset);
+            lines!(out, "");
+        }
+        out.push_str(
+            "const fn part<const N: usize, const LEN: usize>(all: &[u8; N], offset: usize) -> [u8; LEN] {
+    match all.split_at(offset).1.first_chunk() {
+        Some(part) => *part,
+        None => panic!(\"the weights are too short\"),
+    }
+}
+
+/// The weights from `offset` to the end of their memory.
+const fn weights(offset: usize) -> &'static [u8] {
+    if offset < BORDER {
+        WEIGHTS.0.split_at(offset).1
+    } else {
+        OUTER_WEIGHTS.0.split_at(offset - BORDER).1
+    }
+}
+
+",
+        );
+        return;
+    }
+    attribute(out, lowered.target.weights_section.as_deref());
     let line = format!("static WEIGHTS: Aligned<[u8; {len}]> = Aligned(*include_bytes!({:?}));", options.weights_file);
     match line.len() {
         0..=100 => lines!(out, "{line}"),

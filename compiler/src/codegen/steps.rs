@@ -5,8 +5,20 @@ use crate::lower::{EpilogueKernel, Kernel, Lowered, LoweredPort, LoweredStep, Mu
 use flowlet_plan::{AddParams, NormKind, Packing, Panels, PoolKind, RowKey, Run, ShuffleKind, Slot, Split};
 use std::fmt::Write;
 
+/// The body of a function that takes an array out of the weights.
+fn first_chunk(out: &mut String, from: &str) {
+    lines!(out, "    match {from}.first_chunk() {{");
+    lines!(out, "        Some(table) => table,");
+    lines!(out, "        None => panic!(\"the weights are too short\"),");
+    lines!(out, "    }}");
+    lines!(out, "}}");
+    lines!(out, "");
+}
+
 /// Functions that make the data short.
 pub(super) fn helpers(out: &mut String, all: &[Lowered]) {
+    let split = all.first().is_some_and(|lowered| lowered.weights_parts.len() > 1);
+    let from = if split { "weights(offset)" } else { "WEIGHTS.0.split_at(offset).1" };
     let constants = |kernel: &Kernel| match kernel {
         Kernel::Conv(_) | Kernel::ConvTranspose(_) | Kernel::Norm(_) => true,
         Kernel::MatMul(_)
@@ -26,40 +38,21 @@ pub(super) fn helpers(out: &mut String, all: &[Lowered]) {
         matches!(s.kernel, Kernel::Add { .. }) || epilogue_of(&s.kernel).is_some_and(|e| e.residual.is_some())
     });
     if convs {
-        out.push_str(
-            "/// A constant of the model.
-const fn bytes(offset: usize, len: usize) -> &'static [u8] {
-    WEIGHTS.0.split_at(offset).1.split_at(len).0
-}
-
-",
-        );
+        lines!(out, "/// A constant of the model.");
+        lines!(out, "const fn bytes(offset: usize, len: usize) -> &'static [u8] {{");
+        lines!(out, "    {from}.split_at(len).0");
+        lines!(out, "}}");
+        lines!(out, "");
     }
     if tables {
-        out.push_str(
-            "/// A function of s8, tabulated.
-const fn table(offset: usize) -> plan::Table<'static> {
-    match WEIGHTS.0.split_at(offset).1.first_chunk() {
-        Some(table) => table,
-        None => panic!(\"the weights are too short\"),
-    }
-}
-
-",
-        );
+        lines!(out, "/// A function of s8, tabulated.");
+        lines!(out, "const fn table(offset: usize) -> plan::Table<'static> {{");
+        first_chunk(out, from);
     }
     if softmax {
-        out.push_str(
-            "/// An exponential function, tabulated.
-const fn exponential(offset: usize) -> &'static [u8; 512] {
-    match WEIGHTS.0.split_at(offset).1.first_chunk() {
-        Some(table) => table,
-        None => panic!(\"the weights are too short\"),
-    }
-}
-
-",
-        );
+        lines!(out, "/// An exponential function, tabulated.");
+        lines!(out, "const fn exponential(offset: usize) -> &'static [u8; 512] {{");
+        first_chunk(out, from);
     }
     out.push_str(
         "/// A tensor of `[height, width, channels]`, with `pitch` bytes from pixel to pixel.

@@ -40,11 +40,35 @@ fn a_missing_feature_says_what_to_add() {
     assert!(source.contains("add `features = [\\\"isa-dsp\\\"]` to flowlet"));
 }
 
+/// A part whose first flash is too small for the weights.
+const SPLIT: &str = "name = \"part\"\nisa = \"scalar\"\n\
+    [[memory]]\nname = \"tcm\"\nkind = \"ram\"\nbytes = 65536\nsection = \".tcm\"\n\
+    [[memory]]\nname = \"rom\"\nkind = \"flash\"\nbytes = 1024\nsection = \".rodata.rom\"\n\
+    [[memory]]\nname = \"spi\"\nkind = \"flash\"\nbytes = 65536\nsection = \".spi\"\n";
+
+#[test]
+fn weights_of_two_memories_are_two_statics() {
+    let source = generated(&Target::parse(SPLIT).unwrap()).source;
+    for wanted in [
+        "// place the arena in tcm: #[unsafe(link_section = \".tcm\")] on your static\n",
+        "#[unsafe(link_section = \".rodata.rom\")]\nstatic WEIGHTS: ",
+        "#[unsafe(link_section = \".spi\")]\nstatic OUTER_WEIGHTS: ",
+        "    weights(offset).split_at(len).0\n",
+    ] {
+        assert!(source.contains(wanted), "{wanted}\n{source}");
+    }
+    assert_eq!(source.matches("include_bytes!").count(), 1);
+}
+
 #[test]
 fn rustfmt_has_nothing_to_change() {
+    rustfmt_agrees(&generated(&Target::named("qemu-mps2-an386").unwrap()).source);
+    rustfmt_agrees(&generated(&Target::parse(SPLIT).unwrap()).source);
+}
+
+fn rustfmt_agrees(source: &str) {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
-    let source = generated(&Target::named("qemu-mps2-an386").unwrap()).source;
     let arguments = ["--edition", "2024", "--config", "max_width=100,use_small_heuristics=Default"];
     let child = Command::new("rustfmt").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let Ok(mut child) = child else {

@@ -49,6 +49,19 @@ pub enum LowerError {
         /// The largest constants or, for RAM, the tensors that live at the fullest moment; largest first.
         largest: Vec<(String, usize)>,
     },
+    /// No memory of the part holds what must lie in one.
+    Memories {
+        /// Which kind of memory.
+        region: Region,
+        /// Name of the target.
+        target: String,
+        /// What the model needs, without program and stack.
+        need_bytes: usize,
+        /// Names of the memories of that kind with their sizes.
+        memories: Vec<(String, usize)>,
+        /// The largest constants or, for RAM, the tensors that live at the fullest moment; largest first.
+        largest: Vec<(String, usize)>,
+    },
     /// The plan that was built breaks one of its rules: a constant that no compiler writes, or a defect of this one.
     Plan(PlanError),
 }
@@ -70,6 +83,24 @@ impl std::fmt::Display for LowerError {
                      {have_bytes}, {} too few; the largest are {}",
                     need_bytes - have_bytes,
                     list.join(", ")
+                )
+            }
+            LowerError::Memories { region, target, need_bytes, memories, largest } => {
+                let list = |all: &[(String, usize)]| -> String {
+                    all.iter().map(|(name, bytes)| format!("{name} ({bytes})")).collect::<Vec<_>>().join(", ")
+                };
+                let what = match region {
+                    Region::Flash => "weights need",
+                    Region::Ram => "the arena needs",
+                };
+                let there = match memories.is_empty() {
+                    true => "the part has none".to_owned(),
+                    false => format!("the part has {}", list(memories)),
+                };
+                write!(
+                    f,
+                    "the model does not fit {target}: {what} {need_bytes} bytes of {region} and {there}; the largest are {}",
+                    list(largest)
                 )
             }
             LowerError::Plan(e) => {

@@ -1,6 +1,6 @@
 //! The owned result of lowering.
 
-use super::{Kernel, MemoryReport, Section};
+use super::{Kernel, MemoryReport, Section, WeightsPart};
 use crate::ir::Remark;
 use crate::target::Target;
 use flowlet_plan::{Exactness, Graph, Index, PLAN_VERSION, Plan, Port, Quant, RowKey, Slot, Step};
@@ -32,6 +32,10 @@ pub struct Lowered {
     pub constants: Vec<(String, Section)>,
     /// Where the tensors lie.
     pub memory: MemoryReport,
+    /// The memory of the target that holds the arena; `None` where the target names none.
+    pub arena_memory: Option<String>,
+    /// The memories that hold the weights, in the order of their bytes; none where the target names none.
+    pub weights_parts: Vec<WeightsPart>,
     /// Facts that the graph carries.
     pub meta: Vec<(String, String)>,
     /// What lowering could not do for free, and why.

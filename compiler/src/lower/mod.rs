@@ -9,6 +9,7 @@ mod error;
 mod kernel;
 mod lowered;
 mod pack;
+mod place;
 mod plan_memory;
 mod report;
 mod select;
@@ -19,6 +20,7 @@ mod weights;
 pub use error::{LowerError, Region};
 pub use kernel::{ConvKernel, ConvTransposeKernel, EpilogueKernel, Kernel, MatMulKernel, MulKernel, NormKernel};
 pub use lowered::{Lowered, LoweredPort, LoweredStep, OwnedPlan};
+pub use place::WeightsPart;
 pub use report::{MemoryReport, TensorRange, svg};
 pub use weights::Section;
 
@@ -33,7 +35,15 @@ use plan_memory::{Layout, Placed, plan_memory};
 /// # Errors
 /// A node that no kernel computes, a model that does not fit the target, or a graph that is not quantised.
 pub fn lower(graph: &Graph, model_hash: [u8; 32], target: &Target) -> Result<Lowered, LowerError> {
-    lower_with(graph, model_hash, target, weights::Blob::default())
+    let draft = select_checked(graph, target, weights::Blob::default())?;
+    match place::outside(&draft, target) {
+        None => finish(graph, model_hash, target, draft, None),
+        Some(outside) => {
+            let border = outside.border;
+            let blob = weights::Blob::split(outside.numbers, border);
+            finish(graph, model_hash, target, select_checked(graph, target, blob)?, Some(border))
+        }
+    }
 }
 
 /// Lowers the graphs of a program for one target. All hold the same weights, in which equal constants are stored once.
@@ -48,6 +58,11 @@ pub fn lower_all(graphs: &[Graph], hash: [u8; 32], target: &Target) -> Result<Ve
     }
     let whole = lowered.last().map_or_else(Vec::new, |last| last.weights.clone());
     lowered.iter_mut().for_each(|one| one.weights.clone_from(&whole));
+    // One arena, as large as the largest, and one set of weights.
+    let arena_bytes = lowered.iter().map(|one| one.arena_bytes).max().unwrap_or(0);
+    for (number, one) in lowered.iter_mut().enumerate() {
+        place::place(one, arena_bytes, None).map_err(|e| (number, e))?;
+    }
     Ok(lowered)
 }
 
@@ -57,11 +72,29 @@ fn lower_with(
     target: &Target,
     blob: weights::Blob,
 ) -> Result<Lowered, LowerError> {
+    finish(graph, model_hash, target, select_checked(graph, target, blob)?, None)
+}
+
+fn select_checked(graph: &Graph, target: &Target, blob: weights::Blob) -> Result<Draft, LowerError> {
     verify(graph, Stage::Quantized)?;
-    let draft = select::select(graph, target, blob)?;
+    let mut draft = select::select(graph, target, blob)?;
+    draft.blob.join();
+    Ok(draft)
+}
+
+/// Plans memory; constants from `border` on lie in another memory.
+fn finish(
+    graph: &Graph,
+    model_hash: [u8; 32],
+    target: &Target,
+    draft: Draft,
+    border: Option<usize>,
+) -> Result<Lowered, LowerError> {
     let layout = plan_memory(&draft);
-    let lowered = assemble(graph, model_hash, target, draft, &layout)?;
+    let mut lowered = assemble(graph, model_hash, target, draft, &layout)?;
     check_budget(&lowered)?;
+    let arena_bytes = lowered.arena_bytes;
+    place::place(&mut lowered, arena_bytes, border)?;
     lowered.with_plan(|plan| plan.check().map(|_| ()))?;
     Ok(lowered)
 }
@@ -155,6 +188,8 @@ fn assemble(
         outputs: draft.outputs.iter().map(port).collect(),
         steps,
         memory: report::build(&draft, layout),
+        arena_memory: None,
+        weights_parts: Vec::new(),
         arena_bytes: layout.arena_bytes,
         meta: graph.meta.clone(),
         remarks,
@@ -166,6 +201,10 @@ fn assemble(
 /// Longest list of names in a message.
 const LARGEST: usize = 5;
 
+fn constants_of(lowered: &Lowered) -> Vec<(String, usize)> {
+    lowered.constants.iter().map(|(name, section)| (name.clone(), section.len)).collect()
+}
+
 fn check_budget(lowered: &Lowered) -> Result<(), LowerError> {
     let exceeded = |region, need_bytes, limit: Option<usize>, mut all: Vec<(String, usize)>| match limit {
         Some(have_bytes) if need_bytes > have_bytes => {
@@ -176,7 +215,6 @@ fn check_budget(lowered: &Lowered) -> Result<(), LowerError> {
         }
         Some(_) | None => Ok(()),
     };
-    let constants = lowered.constants.iter().map(|(name, section)| (name.clone(), section.len)).collect();
-    exceeded(Region::Flash, lowered.weights.len(), lowered.target.flash_bytes, constants)?;
+    exceeded(Region::Flash, lowered.weights.len(), lowered.target.flash_bytes, constants_of(lowered))?;
     exceeded(Region::Ram, lowered.arena_bytes, lowered.target.ram_bytes, lowered.memory.fullest())
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::interp;
 use crate::ir::{Tensor, parse};
+use crate::target::{Memory, MemoryKind};
 use flowlet_kernels::step;
 use flowlet_plan::{Isa, Plan, RowKey, Step};
 
@@ -334,6 +335,86 @@ fn a_model_that_does_not_fit_says_by_how_much() {
         "the model does not fit chip: the arena needs 432 bytes of RAM and the part has 400, 32 too few; \
          the largest are c (288), x (144)"
     );
+}
+
+fn part(memories: &[(&'static str, MemoryKind, usize)]) -> Target {
+    let memory = |&(name, kind, bytes): &(&'static str, MemoryKind, usize)| Memory {
+        name: name.into(),
+        kind,
+        bytes,
+        section: Some(format!(".{name}").into()),
+    };
+    Target { memories: memories.iter().map(memory).collect(), name: "part".into(), ..Target::host() }
+}
+
+#[test]
+fn the_arena_lies_in_the_fastest_memory_that_holds_it() {
+    let (ram, flash) = (MemoryKind::Ram, MemoryKind::Flash);
+    let on = |memories: &[(&'static str, MemoryKind, usize)]| lower(&graph(RESIDUAL), [0; 32], &part(memories));
+    let found =
+        |first: usize| on(&[("tcm", ram, first), ("sram", ram, 1000), ("rom", flash, 9000)]).unwrap().arena_memory;
+    assert_eq!([found(432), found(431)], [Some("tcm".to_owned()), Some("sram".to_owned())]);
+    let error = on(&[("tcm", ram, 400), ("sram", ram, 420), ("rom", flash, 9000)]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the model does not fit part: the arena needs 432 bytes of RAM and the part has tcm (400), sram (420); the largest \
+         are c (288), x (144)"
+    );
+    let error = on(&[("sram", ram, 1000), ("rom", flash, 10), ("spi", flash, 20)]).unwrap_err().to_string();
+    assert!(error.contains("bytes of flash and the part has rom (10), spi (20); the largest are"), "{error}");
+    let error = on(&[("sram", ram, 1000)]).unwrap_err().to_string();
+    assert!(error.contains("the part has none"), "{error}");
+}
+
+/// Networks of a program share an arena, so that the largest decides, and one set of weights.
+#[test]
+fn networks_of_a_program_lie_in_the_same_memories() {
+    let (ram, flash) = (MemoryKind::Ram, MemoryKind::Flash);
+    let small = graph("  %y = qmap %x, @table : s8[1,4,6,6] q(0.5,-3)\n");
+    let both = [small, graph(RESIDUAL)];
+    let on = |rom: usize| {
+        let memories = [("tcm", ram, 200), ("sram", ram, 1000), ("rom", flash, rom), ("spi", flash, 9000)];
+        lower_all(&both, [0; 32], &part(&memories))
+    };
+    let places = |lowered: &[Lowered]| -> Vec<(Option<String>, String)> {
+        lowered.iter().map(|l| (l.arena_memory.clone(), l.weights_parts[0].memory.clone())).collect()
+    };
+    let sram = Some("sram".to_owned());
+    assert_eq!(places(&on(9000).unwrap()), vec![(sram.clone(), "rom".to_owned()); 2]);
+    // Each alone would fit the first flash, or the first RAM.
+    assert_eq!(places(&on(300).unwrap()), vec![(sram, "spi".to_owned()); 2]);
+}
+
+/// What a pass reads least often goes outside, and every step reads the same bytes as before.
+#[test]
+fn weights_that_do_not_fit_lie_in_the_other_flash() {
+    let (ram, flash) = (MemoryKind::Ram, MemoryKind::Flash);
+    let graph = parse(include_str!("../codegen/tests/tiny.ir"), &[]).unwrap();
+    let whole = lower(&graph, [0; 32], &Target::host()).unwrap();
+    let all = whole.weights.len();
+    let on = |first: usize| {
+        let memories = [("sram", ram, 9000), ("rom", flash, first), ("spi", flash, all)];
+        lower(&graph, [0; 32], &part(&memories)).unwrap()
+    };
+    let fits = on(all);
+    assert_eq!((fits.weights_parts.len(), &fits.weights), (1, &whole.weights));
+    for first in [all - 1, all * 3 / 4, all / 2, 64] {
+        let split = on(first);
+        let [inner, outer] = &split.weights_parts[..] else { panic!("{:?}", split.weights_parts) };
+        assert_eq!((inner.offset, inner.len, inner.memory.as_str()), (0, outer.offset, "rom"));
+        assert_eq!((outer.offset + outer.len, outer.memory.as_str()), (split.weights.len(), "spi"));
+        assert!(inner.len <= first && outer.section.as_deref() == Some(".spi"));
+        for (a, b) in whole.steps.iter().zip(&split.steps) {
+            let bytes = |l: &Lowered, s: &LoweredStep| -> Vec<Vec<u8>> {
+                s.kernel.constants().into_iter().map(|c| c.of(&l.weights).to_vec()).collect()
+            };
+            assert_eq!(bytes(&whole, a), bytes(&split, b), "{}", a.name);
+            for section in b.kernel.constants() {
+                let outside = section.offset >= outer.offset;
+                assert!(outside || section.offset + section.len <= inner.len, "{}", b.name);
+            }
+        }
+    }
 }
 
 #[test]

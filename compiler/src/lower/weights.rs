@@ -21,10 +21,13 @@ impl Section {
     }
 }
 
-/// Collects constants; equal ones are stored once.
+/// Collects constants; equal ones are stored once. Those that lie in another memory follow the rest.
 #[derive(Default)]
 pub(super) struct Blob {
     pub(super) bytes: Vec<u8>,
+    /// Numbers of the constants that lie in the other memory, and where it begins in the blob.
+    outside: Option<(Vec<usize>, usize)>,
+    outer: Vec<u8>,
     /// What each section holds, in order of its offset.
     pub(super) names: Vec<(String, Section)>,
     known: HashMap<Vec<u8>, Section>,
@@ -34,7 +37,26 @@ impl Blob {
     /// The constants of a graph that was lowered before, to be extended.
     pub(super) fn of(lowered: &super::Lowered) -> Blob {
         let known = lowered.constants.iter().map(|(_, section)| (section.of(&lowered.weights).to_vec(), *section));
-        Blob { bytes: lowered.weights.clone(), names: lowered.constants.clone(), known: known.collect() }
+        let (bytes, names) = (lowered.weights.clone(), lowered.constants.clone());
+        Blob { bytes, names, known: known.collect(), ..Blob::default() }
+    }
+
+    /// A blob whose constants of these numbers, in the order in which they come, begin at `border`, which is past the rest.
+    pub(super) fn split(outside: Vec<usize>, border: usize) -> Blob {
+        Blob { outside: Some((outside, border)), ..Blob::default() }
+    }
+
+    /// Bytes of constants of these lengths, one after the other, up to where another could begin.
+    pub(super) fn laid_out(lengths: impl Iterator<Item = usize>) -> usize {
+        lengths.fold(0, |end, len| (end + len).next_multiple_of(ALIGNMENT))
+    }
+
+    /// Appends what lies in the other memory.
+    pub(super) fn join(&mut self) {
+        if let Some((_, border)) = self.outside.take() {
+            self.bytes.resize(border, 0);
+            self.bytes.append(&mut self.outer);
+        }
     }
 
     /// Stores a constant that is named for people.
@@ -42,9 +64,13 @@ impl Blob {
         if let Some(section) = self.known.get(&bytes) {
             return *section;
         }
-        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0);
-        let section = Section { offset: self.bytes.len(), len: bytes.len() };
-        self.bytes.extend(&bytes);
+        let (own, first) = match &self.outside {
+            Some((outside, border)) if outside.contains(&self.names.len()) => (&mut self.outer, *border),
+            Some(_) | None => (&mut self.bytes, 0),
+        };
+        own.resize(own.len().next_multiple_of(ALIGNMENT), 0);
+        let section = Section { offset: first + own.len(), len: bytes.len() };
+        own.extend(&bytes);
         self.names.push((name.into(), section));
         self.known.insert(bytes, section);
         section

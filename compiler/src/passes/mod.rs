@@ -14,10 +14,11 @@ mod specialize;
 mod taps;
 mod twin;
 
-pub(crate) use rewrite::{conditioning_ops, norm_ops, per_channel};
+pub(crate) use rewrite::{conditioning_ops, depends_only_on, norm_ops, per_channel};
 pub use taps::{expose, inject};
 pub use twin::twin;
 
+pub use crate::flow::{Flow, Prediction};
 use crate::ir::{Graph, InferError, Stage, Tensor, VerifyError, verify};
 
 /// What the user decided about a model.
@@ -31,6 +32,9 @@ pub struct Options {
     pub flow: Option<Flow>,
     /// The times of a program that runs the network more than once.
     pub schedule: Option<Schedule>,
+    /// Leaves the factors of norms out of the weights of the layers after them, so that networks that differ in their norms
+    /// alone have the same int8 weights ([`crate::pack`]).
+    pub keep_factors: bool,
 }
 
 /// A time that takes several values: with every integer input it becomes one index input, [`Schedule::ROW`], whose value is
@@ -46,19 +50,6 @@ pub struct Schedule {
 impl Schedule {
     /// Name of the index input.
     pub const ROW: &str = "row";
-}
-
-/// The flow convention of a velocity network (table 1 of `docs/export.md` compares the conventions in use).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Flow {
-    /// ONNX name of the noise input.
-    pub noise: String,
-    /// `true` when noise is at t = 0 and `v = x - z`, so that one step is `x = z + v`; `false` for `x = z - v`.
-    pub noise_at_zero: bool,
-    /// Range of the data the network was trained on; it is mapped to intensity in [0, 1].
-    pub range: Option<(f32, f32)>,
-    /// Name of the new output.
-    pub output: String,
 }
 
 /// Why a pass could not continue.

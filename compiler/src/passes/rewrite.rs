@@ -42,7 +42,7 @@ pub(super) fn sole_producer<'g>(
 }
 
 /// For each value: whether it is computed from constants and the inputs in `sources` only, and from at least one input.
-pub(super) fn depends_only_on(graph: &Graph, sources: &[ValueId]) -> Vec<bool> {
+pub(crate) fn depends_only_on(graph: &Graph, sources: &[ValueId]) -> Vec<bool> {
     let mut only: Vec<Option<bool>> = graph
         .values
         .iter()

@@ -2,7 +2,9 @@
 
 use super::QuantizeError;
 use super::given::Given;
+use crate::hoist;
 use crate::ir::{Graph, NormKind, Op, ValueId};
+use crate::passes::depends_only_on;
 
 /// Positions of the nodes of one step: a layer, a residual sum, a function, each optional but one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,11 +69,15 @@ pub(super) fn function(op: &Op) -> Option<Box<dyn Fn(f32) -> f32>> {
 /// Groups every node that computes; nodes that only move elements stay alone.
 pub(super) fn groups(graph: &Graph, given: &Given) -> Result<Vec<Group>, QuantizeError> {
     let uses = graph.use_counts();
+    // What slow inputs alone decide is computed ahead, so that no step reaches across that border.
+    let slow: Vec<ValueId> = hoist::slow_inputs(graph);
+    let early = depends_only_on(graph, &slow);
     let sole_reader = |id: ValueId| -> Option<usize> {
         if uses[id.0 as usize] != 1 || graph.outputs.contains(&id) {
             return None;
         }
-        graph.nodes.iter().position(|n| n.inputs.contains(&id))
+        let reader = graph.nodes.iter().position(|n| n.inputs.contains(&id))?;
+        (early[id.0 as usize] == early[graph.nodes[reader].output.0 as usize]).then_some(reader)
     };
     let mut groups: Vec<Group> = Vec::new();
     let mut taken = vec![false; graph.nodes.len()];

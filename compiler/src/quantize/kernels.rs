@@ -122,7 +122,8 @@ impl Emitter<'_> {
         output: Quant,
         table: bool,
     ) -> Result<(Op, Vec<ValueId>), QuantizeError> {
-        let built = layer::quantise_transposed(self.graph, node, self.quant(node.inputs[0])?, output)?;
+        let built =
+            layer::quantise_transposed(self.graph, node, self.quant(node.inputs[0])?, output, self.codes_of(node))?;
         if let Some(message) = built.remark {
             self.out.remarks.push(Remark { pass: "quantize".to_owned(), node: node.origin.clone(), message });
         }

@@ -30,6 +30,7 @@ pub(super) fn quantise_layer(
     output: Quant,
     evidence: Option<&Evidence>,
     settings: &Settings,
+    codes: Option<&[i8]>,
 ) -> Result<Layer, QuantizeError> {
     let fail = |message: String| QuantizeError::Layer { node: node.origin.clone(), message };
     let weight = graph.constant(node.inputs[1]).ok_or_else(|| {
@@ -50,7 +51,7 @@ pub(super) fn quantise_layer(
     let bias = bias(graph, node, channels)?;
     let gram = evidence.and_then(|e| e.gram.as_ref()).filter(|_| settings.fit_weights);
     let rounder = gram.and_then(|gram| Rounder::new(gram, input.scale.into()));
-    let mut filters = quantise_filters(node, w, &bias, channels, (input, output), rounder.as_ref())?;
+    let mut filters = quantise_filters(node, w, &bias, channels, (input, output), rounder.as_ref(), codes)?;
     if let Some(evidence) = evidence.filter(|e| settings.correct_bias && e.count > 0) {
         filters.correct(graph, node, weight, evidence)?;
     }
@@ -76,6 +77,7 @@ pub(super) fn quantise_transposed(
     node: &Node,
     input: Quant,
     output: Quant,
+    codes: Option<&[i8]>,
 ) -> Result<Layer, QuantizeError> {
     let fail = |message: &str| QuantizeError::Layer { node: node.origin.clone(), message: message.to_owned() };
     let weight = graph.constant(node.inputs[1]).ok_or_else(|| fail("its weights are computed, not constant"))?;
@@ -84,10 +86,11 @@ pub(super) fn quantise_transposed(
         return Err(fail("its weights have no image axes"));
     };
     // Output channels first, as the scales are theirs.
-    let turned: Vec<f32> =
-        (0..w.len()).map(|j| w[(j / taps % inputs * channels + j / (inputs * taps)) * taps + j % taps]).collect();
+    let turn = |j: usize| (j / taps % inputs * channels + j / (inputs * taps)) * taps + j % taps;
+    let turned: Vec<f32> = (0..w.len()).map(|j| w[turn(j)]).collect();
     let bias = bias(graph, node, channels)?;
-    let filters = quantise_filters(node, &turned, &bias, channels, (input, output), None)?;
+    let codes: Option<Vec<i8>> = codes.map(|q| (0..w.len()).filter_map(|j| q.get(turn(j)).copied()).collect());
+    let filters = quantise_filters(node, &turned, &bias, channels, (input, output), None, codes.as_deref())?;
     // With the zero point inside, a sum grows by at most 128 steps a weight more.
     let per = inputs * taps;
     let largest: Vec<i64> = filters
@@ -202,8 +205,15 @@ fn own_step(w: &[f32], largest: f64) -> Option<f64> {
     (1..=127).rev().map(f64::from).find(fits).map(|steps| largest / steps)
 }
 
+/// Whether a weight rounds to this code, or lies so close between two codes that the factor's own rounding decides.
+fn rounds_to(x: f32, step: f64, code: i8) -> bool {
+    const TIE: f64 = 1e-3;
+    (f64::from(x) / step - f64::from(code)).abs() <= 0.5 + TIE
+}
+
 /// Per output channel c in f64 and in this order: `s_w = max|w| / 127`, or the step that the weights have, floored so
-/// that no bias of any row exceeds 2^30 steps; `q_w = rne(w / s_w)`, or what the rounder makes of it; `M_c = s_in * s_w / s_out`;
+/// that no bias of any row exceeds 2^30 steps; `q_w = rne(w / s_w)`, or what the rounder makes of it, or the codes
+/// that are given if they are that; `M_c = s_in * s_w / s_out`;
 /// `b_q = rne(b / (s_in * s_w))`.
 fn quantise_filters(
     node: &Node,
@@ -212,6 +222,7 @@ fn quantise_filters(
     channels: usize,
     (input, output): (Quant, Quant),
     rounder: Option<&Rounder>,
+    codes: Option<&[i8]>,
 ) -> Result<Filters, QuantizeError> {
     let fail = |message: String| QuantizeError::Layer { node: node.origin.clone(), message };
     if let Some(i) = w.iter().position(|x| !x.is_finite()) {
@@ -235,9 +246,18 @@ fn quantise_filters(
         if step < floor && largest > 0.0 {
             remark = Some(format!("channel {c}: the weight scale was raised to keep its bias inside 2^30 steps"));
         }
-        match rounder {
-            Some(rounder) => quantised[c * per..(c + 1) * per].copy_from_slice(&rounder.round(own, s_w)),
-            None => {
+        match (codes.map(|codes| codes.get(c * per..(c + 1) * per)), rounder) {
+            (Some(codes), _) => {
+                let codes = codes.filter(|codes| codes.iter().zip(own).all(|(&q, &x)| rounds_to(x, s_w, q)));
+                quantised[c * per..(c + 1) * per].copy_from_slice(codes.ok_or_else(|| {
+                    fail(format!(
+                        "channel {c}: its weights are not those of the first network times a positive factor, so that no \
+                         pack can hold them; only norms whose factors follow a layer may differ"
+                    ))
+                })?);
+            }
+            (None, Some(rounder)) => quantised[c * per..(c + 1) * per].copy_from_slice(&rounder.round(own, s_w)),
+            (None, None) => {
                 for (q, &x) in quantised[c * per..].iter_mut().zip(own) {
                     *q = ties_even(f64::from(x) / s_w).clamp(-127.0, 127.0) as i8;
                 }

@@ -97,6 +97,7 @@ pub struct Quantizer {
     observers: HashMap<ValueId, Observer>,
     evidence: HashMap<ValueId, Evidence>,
     calibration: String,
+    codes: HashMap<String, Vec<i8>>,
 }
 
 impl Quantizer {
@@ -142,7 +143,28 @@ impl Quantizer {
         }
         drop(interpreter);
         let calibration = described.unwrap_or_else(|| "none: the file's own scales".to_owned());
-        Ok(Quantizer { graph, groups, shared, given, observers, evidence: gathered, calibration })
+        Ok(Quantizer {
+            graph,
+            groups,
+            shared,
+            given,
+            observers,
+            evidence: gathered,
+            calibration,
+            codes: HashMap::new(),
+        })
+    }
+
+    /// From here on weights are the bytes of this int8 graph, whose layers may have other factors for each output channel
+    /// ([`crate::pack`]); [`Quantizer::quantize`] refuses a layer where they are not.
+    pub fn take_weights_of(&mut self, first: &Graph) {
+        let layers = first.nodes.iter().filter(|n| matches!(n.op, Op::QConv { .. } | Op::QConvTranspose { .. }));
+        self.codes = layers
+            .filter_map(|n| {
+                let codes = first.constant(n.inputs[1])?.as_s8()?.to_vec();
+                Some((first.value(n.inputs[1]).name.clone(), codes))
+            })
+            .collect();
     }
 
     /// Names of the tensors that have a scale of their own.
@@ -183,6 +205,7 @@ impl Quantizer {
     pub fn quantize(&self, settings: &Settings) -> Result<Graph, QuantizeError> {
         let (graph, groups) = (&self.graph, &self.groups);
         let mut emitter = Emitter::new(graph, self.scales(settings)?, &self.evidence, settings);
+        emitter.codes = (!self.codes.is_empty()).then_some(&self.codes);
         for (position, node) in graph.nodes.iter().enumerate() {
             match groups.iter().find(|g| g.last() == position) {
                 Some(group) => emitter.group(group)?,
@@ -266,6 +289,8 @@ struct Emitter<'g> {
     scales: Scales,
     evidence: &'g HashMap<ValueId, Evidence>,
     settings: &'g Settings,
+    /// Weights of another network, by the names that they have there.
+    codes: Option<&'g HashMap<String, Vec<i8>>>,
     out: Graph,
     renamed: HashMap<ValueId, ValueId>,
 }
@@ -287,7 +312,13 @@ impl<'g> Emitter<'g> {
             };
             renamed.insert(id, new);
         }
-        Emitter { graph, scales, evidence, settings, out, renamed }
+        Emitter { graph, scales, evidence, settings, codes: None, out, renamed }
+    }
+
+    /// The weights that a layer must have; none for a layer that the other network does not have.
+    fn codes_of(&self, node: &Node) -> Option<&'g [i8]> {
+        let codes = self.codes?;
+        Some(codes.get(&format!("{}.s8", self.graph.value(node.inputs[1]).name)).map_or(&[], Vec::as_slice))
     }
 
     fn operand(&self, id: ValueId, node: &Node) -> Result<ValueId, QuantizeError> {
@@ -354,6 +385,7 @@ impl<'g> Emitter<'g> {
             output_quant,
             self.evidence.get(&node.output),
             self.settings,
+            self.codes_of(node),
         )?;
         if let Some(message) = built.remark {
             self.out.remarks.push(Remark { pass: "quantize".to_owned(), node: node.origin.clone(), message });

@@ -126,7 +126,7 @@ impl Imported {
             output: graph.value(output).name.clone(),
             len,
             labels,
-            noise_at_zero: flow.noise_at == 0,
+            noise_at_zero: flow.noise_at != Some(1),
             time_scale: flow.time_scale.unwrap_or(1.0).into(),
             prediction,
             guidance,

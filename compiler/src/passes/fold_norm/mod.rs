@@ -16,13 +16,30 @@ mod readers;
 mod scalars;
 mod split;
 
+pub(super) use readers::scale_readers;
+
 use super::rewrite::{per_channel, sole_producer};
 use super::{Options, PassError};
 use crate::ir::{Graph, Node, Op, Tensor, ValueId};
 
 const PASS: &str = "fold_norm";
 
-pub(super) fn run(graph: &mut Graph, _: &Options) -> Result<(), PassError> {
+pub(super) fn run(graph: &mut Graph, options: &Options) -> Result<(), PassError> {
+    fold_all(graph, options.keep_factors);
+    let left: Vec<(String, String)> = graph
+        .nodes
+        .iter()
+        .filter(|n| matches!(n.op, Op::Affine))
+        .map(|n| (n.origin.clone(), why_kept(graph, n)))
+        .collect();
+    for (node, message) in left {
+        graph.remark(PASS, &node, message);
+    }
+    Ok(())
+}
+
+/// Every fold, until there is none left; with `keep_factors` none that multiplies the inputs of a layer channel by channel.
+pub(super) fn fold_all(graph: &mut Graph, keep_factors: bool) {
     loop {
         let mut changed = false;
         let mut i = 0;
@@ -33,7 +50,7 @@ pub(super) fn run(graph: &mut Graph, _: &Options) -> Result<(), PassError> {
                 continue;
             }
             let folded = scalars::fold(graph, i)
-                || readers::fold(graph, i)
+                || readers::fold(graph, i, keep_factors)
                 || concat::fold(graph, i)
                 || split::split(graph, i)
                 || centre::centre(graph, i);
@@ -45,16 +62,6 @@ pub(super) fn run(graph: &mut Graph, _: &Options) -> Result<(), PassError> {
             break;
         }
     }
-    let left: Vec<(String, String)> = graph
-        .nodes
-        .iter()
-        .filter(|n| matches!(n.op, Op::Affine))
-        .map(|n| (n.origin.clone(), why_kept(graph, n)))
-        .collect();
-    for (node, message) in left {
-        graph.remark(PASS, &node, message);
-    }
-    Ok(())
 }
 
 pub(super) fn is_linear(op: &Op) -> bool {

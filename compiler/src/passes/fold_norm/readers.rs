@@ -63,9 +63,15 @@ fn head(graph: &Graph, i: usize) -> Option<Head> {
     }
 }
 
-/// Folds what node `i` does into all of its readers, if each of them is a layer that can take it.
-pub(super) fn fold(graph: &mut Graph, i: usize) -> bool {
+/// Folds what node `i` does into all of its readers, if each of them is a layer that can take it. With `keep_factors` a norm
+/// stays that has a factor for each channel.
+pub(super) fn fold(graph: &mut Graph, i: usize, keep_factors: bool) -> bool {
     let Some(head) = head(graph, i) else { return false };
+    let one_for_all = head.scale.windows(2).all(|w| w[0].to_bits() == w[1].to_bits());
+    let norm = matches!(graph.nodes[i].op, Op::Norm { .. });
+    if keep_factors && (norm || graph.nodes[i].op == Op::Affine && !one_for_all) {
+        return false;
+    }
     let id = graph.nodes[i].output;
     // Choosing or renumbering pixels leaves the channels where they are.
     let channels = head.scale.len();
@@ -117,6 +123,46 @@ pub(super) fn fold(graph: &mut Graph, i: usize) -> bool {
     }
     let layers = if readers.len() == 1 { "the layer" } else { "the layers" };
     graph.remark(PASS, &origin, format!("{} {layers} after it", head.what));
+    true
+}
+
+/// Multiplies what `id` brings into all of its readers by `factor`, if each of them is a layer, behind operations that only
+/// move elements. Whether it did.
+pub(in crate::passes) fn scale_readers(graph: &mut Graph, id: ValueId, factor: f32) -> bool {
+    let (mut values, mut readers) = (vec![id], Vec::new());
+    let mut next = 0;
+    while let Some(&value) = values.get(next) {
+        next += 1;
+        if graph.outputs.contains(&value) {
+            return false;
+        }
+        for (n, reader) in graph.nodes.iter().enumerate().filter(|(_, r)| r.inputs.contains(&value)) {
+            match &reader.op {
+                Op::Slice { .. } | Op::Reshape { .. } | Op::Transpose { .. } | Op::PixelUnshuffle { .. } => {
+                    values.push(reader.output);
+                }
+                _ => readers.push(n),
+            }
+        }
+    }
+    readers.sort_unstable();
+    readers.dedup();
+    let takes = |&n: &usize| {
+        let node = &graph.nodes[n];
+        is_linear(&node.op)
+            && values.contains(&node.inputs[0])
+            && node.inputs[1..].iter().all(|x| !values.contains(x))
+            && graph.constant(node.inputs[1]).and_then(Tensor::as_f32).is_some()
+            && bank(graph, node).is_some()
+    };
+    if readers.is_empty() || !readers.iter().all(takes) {
+        return false;
+    }
+    for n in readers {
+        let channels = graph.ty(graph.nodes[n].inputs[0]).dims[1];
+        let (scale, shifts) = (vec![factor; channels], vec![vec![0.0; channels]]);
+        into(graph, n, &Head { input: id, scale, shifts, index: None, what: "" });
+    }
     true
 }
 
