@@ -11,6 +11,7 @@ from .transformer import VITS
 
 UNETS = {
     "fashion": "Unified Normalization",
+    "fashion-matched": "the first again, its last stage on new pairs and on the distribution of real images",
     "fashion-bn": "BatchNorm",
     "fashion-gn": "GroupNorm",
     "fashion-tiny": "Unified Normalization, 24 and 32 channels, annealed",
@@ -32,8 +33,8 @@ def _noted(work: Path, name: str) -> dict | None:
 
 
 def _lengths(lengths: Lengths) -> str:
-    steps = (lengths.reflow.steps, lengths.distill.steps, lengths.settle.steps)
-    return f"{steps[0]} batches of 64 of reflow, {steps[1]} of distillation, {steps[2]} of settling"
+    steps = (lengths.reflow.steps, lengths.distill.steps)
+    return f"{steps[0]} batches of 64 of reflow, {steps[1]} of distillation, settling as the cards say"
 
 
 def _students(work: Path, titles: dict[str, str]) -> list[str]:
