@@ -20,8 +20,9 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn load(name: &str, extension: &str) -> Model {
-    let args = ModelArgs::of(folder(name).join(name).with_extension(extension));
-    Model::load(&ModelArgs { noise: (extension == "onnx").then(|| "noise".to_owned()), ..args }).unwrap()
+    let mut args = ModelArgs::of(folder(name).join(name).with_extension(extension));
+    args.flow.noise = (extension == "onnx").then(|| "noise".to_owned());
+    Model::load(&args).unwrap()
 }
 
 #[test]
