@@ -59,7 +59,7 @@ impl From<ProgramError> for PackError {
 }
 
 /// One program of int8 networks that differ in the constants of their norms alone, with an entry point for each under its
-/// name. [`crate::quantize::Settings::weights_of`] makes them so.
+/// name. [`crate::quantize::Quantizer::take_weights_of`] makes them so.
 ///
 /// # Errors
 /// What differs besides, by the names of pack and layer.

