@@ -60,9 +60,9 @@ class Lengths:
 
     reflow: Schedule = Schedule(steps=800, lr=1.5e-3, warmup=100, floor=0.2, ema=0.998, seed=4)
     distill: Schedule = Schedule(steps=2000, lr=1.2e-3, warmup=50, floor=0.05, ema=0.998, seed=5)
-    settle: Schedule = Schedule(steps=1200, lr=6e-4, warmup=20, floor=0.01, ema=0.995, seed=6)
+    settle: Schedule = Schedule(steps=800, lr=6e-4, warmup=20, floor=0.01, ema=0.995, seed=6)
     anneal: bool = False
-    match: float = 25.0
+    match: float = 5.0
     rounded: bool = True
 
     def shortened(self, reflow: int, distill: int, settle: int) -> Lengths:
