@@ -3,6 +3,7 @@
 
 pub mod faults;
 pub mod generated;
+pub mod models;
 
 /// The example of README compiles and runs.
 #[cfg(doctest)]

@@ -5,33 +5,17 @@ use flowlet_cli::model::Model;
 use flowlet_cli::options::{FlowArgs, ModelArgs};
 use flowlet_compiler::flow::{DirectionCheck, Prediction, check_direction};
 use flowlet_compiler::quantize::Calibration;
-use std::path::Path;
-
-/// Every committed model with a flow convention.
-const NAMES: [&str; 11] = [
-    "fashion-tiny",
-    "fashion",
-    "fashion-teacher",
-    "fashion-gn",
-    "fashion-vit",
-    "fashion-vit-ln",
-    "fashion-vit-bn",
-    "digits",
-    "digits-unet",
-    "digits-a",
-    "digits-b",
-];
+use flowlet_tests::models::{NAMES, OTHERS, file};
 
 fn checked(name: &str, flow: FlowArgs) -> DirectionCheck {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name).join(name).with_extension("onnx");
-    let model = Model::load(&ModelArgs { flow, ..ModelArgs::of(path) }).unwrap();
+    let model = Model::load(&ModelArgs { flow, ..ModelArgs::of(file(name, "onnx")) }).unwrap();
     let samples = Calibration::held_out(&model.graph, 6).unwrap();
     check_direction(&model.graph, model.options.flow.as_ref().unwrap(), &samples).unwrap().unwrap()
 }
 
 #[test]
 fn a_planted_mistake_is_noticed_and_nothing_else() {
-    for name in NAMES {
+    for name in NAMES.into_iter().chain(OTHERS) {
         let right = checked(name, FlowArgs::default());
         assert_eq!(right.warning(), None, "{name}: {right:#?}");
         let wrong_end = checked(name, FlowArgs { noise_at: Some(1), ..FlowArgs::default() });

@@ -2,35 +2,23 @@
 #![allow(clippy::unwrap_used)]
 
 use flowlet::{Arena, Executor};
-use flowlet_cli::model::{Model, quantise};
-use flowlet_cli::options::ModelArgs;
+use flowlet_cli::model::{Model, quantise_with};
+use flowlet_cli::options::{FlowArgs, ModelArgs};
 use flowlet_compiler::interp::Interpreter;
 use flowlet_compiler::ir::{Graph, Tensor};
-use flowlet_compiler::quantize::noise_tensor;
+use flowlet_compiler::quantize::{Settings, noise_tensor};
 use flowlet_compiler::{flq, lower, target};
 use flowlet_onnx::ImportOptions;
 use flowlet_score::all_threads;
 use flowlet_tests::generated::{fashion, fashion_tiny};
+use flowlet_tests::models::{LATENT, NAMES, OTHERS, file};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-const NAMES: [&str; 2] = ["fashion-tiny", "fashion"];
-
-/// The other networks with a committed `.flq`.
-const OTHERS: [&str; 9] = [
-    "fashion-teacher",
-    "fashion-gn",
-    "fashion-vit",
-    "fashion-vit-ln",
-    "fashion-vit-bn",
-    "digits",
-    "digits-unet",
-    "digits-a",
-    "digits-b",
-];
-
-fn file(name: &str, extension: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name).join(name).with_extension(extension)
+/// How the command line names a model.
+fn arguments(name: &str) -> ModelArgs {
+    let noise = (name == LATENT).then(|| "noise".to_owned());
+    ModelArgs { flow: FlowArgs { noise, ..FlowArgs::default() }, ..ModelArgs::of(file(name, "onnx")) }
 }
 
 fn committed(name: &str) -> (Vec<u8>, Graph) {
@@ -114,9 +102,10 @@ fn the_folded_graph_equals_the_exported_network() {
 
 #[test]
 fn quantising_again_gives_the_committed_bytes() {
-    for name in NAMES.into_iter().chain(OTHERS) {
-        let model = Model::load(&ModelArgs::of(file(name, "onnx"))).unwrap();
-        let fresh = flq::write(&quantise(model.float().unwrap(), None).unwrap());
+    for name in NAMES.into_iter().chain(OTHERS).chain([LATENT]) {
+        let model = Model::load(&arguments(name)).unwrap();
+        let settings = Settings { fit_weights: name == "fashion-matched", ..Settings::default() };
+        let fresh = flq::write(&quantise_with(model.float().unwrap(), None, &settings).unwrap());
         assert!(fresh == committed(name).0, "{name}.flq is stale: run 'flowlet quantize' and commit its file");
     }
 }
@@ -124,9 +113,9 @@ fn quantising_again_gives_the_committed_bytes() {
 /// Each form of a network equals the one before it, from its author's outputs to the executor.
 #[test]
 fn the_other_networks_are_verified_against_their_authors() {
-    for name in OTHERS {
+    for name in OTHERS.into_iter().chain([LATENT]) {
         let args = flowlet_cli::verify::Args {
-            model: ModelArgs::of(file(name, "onnx")),
+            model: arguments(name),
             golden: file(name, "onnx").with_file_name("golden"),
             tolerance: None,
             precision: None,

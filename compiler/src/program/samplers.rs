@@ -6,18 +6,7 @@
 
 use super::verify::error;
 use super::{At, Builder, Code, LaneKind, Net, Program, ProgramError, Row};
-
-/// What a network predicts, in the variance-free notation `x_tau = tau * x + (1 - tau) * z`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Prediction {
-    /// The velocity, in the direction of the network's own time.
-    #[default]
-    Velocity,
-    /// The data `x`: the velocity is `(x - x_tau) / (1 - tau)`.
-    Data,
-    /// The noise `z`: the velocity is `(x_tau - z) / tau`.
-    Noise,
-}
+pub use crate::flow::Prediction;
 
 /// A velocity network and its conventions.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +25,8 @@ pub struct Network {
     pub noise_at_zero: bool,
     /// What its time input reads for a time of 1.
     pub time_scale: f64,
-    /// What it predicts.
+    /// What it predicts: with [`Prediction::Data`] the velocity is `(x - x_tau) / (1 - tau)`, with [`Prediction::Noise`]
+    /// `(x_tau - z) / tau`; programs know no more.
     pub prediction: Prediction,
     /// Classifier-free guidance.
     pub guidance: Option<Guidance>,
@@ -291,6 +281,11 @@ impl Sketch {
                 }
                 Prediction::Data => 1.0 - tau,
                 Prediction::Noise => -tau,
+                Prediction::Preconditioned => {
+                    let message =
+                        "it is preconditioned (edm), which one step knows and programs do not: v, x0 and eps are known";
+                    return Err(error(format!("network '{}'", network.name), message));
+                }
             };
             if distance.abs() < 1e-6 {
                 let message = format!(

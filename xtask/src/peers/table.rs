@@ -124,7 +124,8 @@ impl Table {
         }
     }
 
-    /// For each model, number of threads and arithmetic of ours: ours, the fastest peer that is as close to f32, and the fastest of all.
+    /// For each model, number of threads and arithmetic of ours: ours, the fastest peer that is as close to f32, and the
+    /// fastest of all.
     fn digest(&self) -> Vec<String> {
         let ran = || self.rows.iter().filter(|row| row.refused.is_none());
         let mut lines: Vec<String> = Vec::new();

@@ -115,10 +115,8 @@ impl Imported {
             .map(|&id| graph.value(id).name.clone())
             .next();
         let prediction = match flow.prediction.as_deref() {
-            None | Some("v") => Prediction::Velocity,
-            Some("x0") => Prediction::Data,
-            Some("eps") => Prediction::Noise,
-            Some(other) => bail!("[flow] prediction = \"{other}\": v, x0 and eps are known"),
+            None => Prediction::Velocity,
+            Some(text) => text.parse().map_err(|why| anyhow!("[flow] prediction: {why}"))?,
         };
         let network = Network {
             name: word(name),

@@ -75,26 +75,12 @@ pub(super) fn fold(graph: &mut Graph, i: usize, keep_factors: bool) -> bool {
     let id = graph.nodes[i].output;
     // Choosing or renumbering pixels leaves the channels where they are.
     let channels = head.scale.len();
-    let (mut values, mut readers) = (vec![id], Vec::new());
-    let mut next = 0;
-    while let Some(&value) = values.get(next) {
-        next += 1;
-        if graph.outputs.contains(&value) {
-            return false;
-        }
-        for (n, reader) in graph.nodes.iter().enumerate().filter(|(_, r)| r.inputs.contains(&value)) {
-            match &reader.op {
-                Op::Slice { axis, .. } if *axis > 1 => values.push(reader.output),
-                Op::Reshape { dims } if dims.get(..2) == Some(&[1, channels]) => values.push(reader.output),
-                _ => readers.push(n),
-            }
-        }
-    }
-    readers.sort_unstable();
-    readers.dedup();
-    if readers.is_empty() {
-        return false;
-    }
+    let moves = |op: &Op| match op {
+        Op::Slice { axis, .. } => *axis > 1,
+        Op::Reshape { dims } => dims.get(..2) == Some(&[1, channels]),
+        _ => false,
+    };
+    let Some((values, readers)) = readers_of(graph, id, moves) else { return false };
     let shifts = head.shifts.iter().flatten().any(|&d| d != 0.0);
     let takes = |&n: &usize| {
         let node = &graph.nodes[n];
@@ -126,27 +112,35 @@ pub(super) fn fold(graph: &mut Graph, i: usize, keep_factors: bool) -> bool {
     true
 }
 
-/// Multiplies what `id` brings into all of its readers by `factor`, if each of them is a layer, behind operations that only
-/// move elements. Whether it did.
-pub(in crate::passes) fn scale_readers(graph: &mut Graph, id: ValueId, factor: f32) -> bool {
+/// `id` and what comes of it through operations that `moves` knows, and the numbers of the nodes that read any of these, in
+/// order; `None` if one of them is an output of the graph or nobody reads them.
+fn readers_of(graph: &Graph, id: ValueId, moves: impl Fn(&Op) -> bool) -> Option<(Vec<ValueId>, Vec<usize>)> {
     let (mut values, mut readers) = (vec![id], Vec::new());
     let mut next = 0;
     while let Some(&value) = values.get(next) {
         next += 1;
         if graph.outputs.contains(&value) {
-            return false;
+            return None;
         }
         for (n, reader) in graph.nodes.iter().enumerate().filter(|(_, r)| r.inputs.contains(&value)) {
-            match &reader.op {
-                Op::Slice { .. } | Op::Reshape { .. } | Op::Transpose { .. } | Op::PixelUnshuffle { .. } => {
-                    values.push(reader.output);
-                }
-                _ => readers.push(n),
+            match moves(&reader.op) {
+                true => values.push(reader.output),
+                false => readers.push(n),
             }
         }
     }
     readers.sort_unstable();
     readers.dedup();
+    (!readers.is_empty()).then_some((values, readers))
+}
+
+/// Multiplies what `id` brings into all of its readers by `factor`, if each of them is a layer, behind operations that only
+/// move elements. Whether it did.
+pub(in crate::passes) fn scale_readers(graph: &mut Graph, id: ValueId, factor: f32) -> bool {
+    let moves = |op: &Op| {
+        matches!(op, Op::Slice { .. } | Op::Reshape { .. } | Op::Transpose { .. } | Op::PixelUnshuffle { .. })
+    };
+    let Some((values, readers)) = readers_of(graph, id, moves) else { return false };
     let takes = |&n: &usize| {
         let node = &graph.nodes[n];
         is_linear(&node.op)
@@ -155,7 +149,7 @@ pub(in crate::passes) fn scale_readers(graph: &mut Graph, id: ValueId, factor: f
             && graph.constant(node.inputs[1]).and_then(Tensor::as_f32).is_some()
             && bank(graph, node).is_some()
     };
-    if readers.is_empty() || !readers.iter().all(takes) {
+    if !readers.iter().all(takes) {
         return false;
     }
     for n in readers {
