@@ -1,6 +1,6 @@
 //! A graph as something that runs: int8 in the executor, f32 in the fast engine or the interpreter.
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use flowlet_compiler::flq;
 use flowlet_compiler::ir::Graph;
 use flowlet_compiler::lower::lower;
@@ -20,7 +20,7 @@ pub enum Float {
 /// Calls `f` with the engine of a graph.
 ///
 /// # Errors
-/// When an int8 graph cannot be lowered, or what `f` fails with.
+/// When an int8 graph cannot be lowered or an f16 one has no kernel, or what `f` fails with.
 pub fn with_engine<R>(
     graph: &Graph,
     hash: [u8; 32],
@@ -30,7 +30,14 @@ pub fn with_engine<R>(
     if !flq::is_quantized(graph) {
         return match float {
             Float::Exact => f(&Engine::interpreter(graph)),
-            Float::Fast(weights) => f(&Engine::float(graph, weights)),
+            Float::Fast(weights) => match (Engine::float(graph, weights), weights) {
+                (Ok(engine), _) => f(&engine),
+                (Err(why), Weights::F16) => bail!("no f16 weights for this model, {why}: use --precision f32"),
+                (Err(why), Weights::F32) => {
+                    eprintln!("note: slow, since there is no fast kernel for {why}");
+                    f(&Engine::interpreter(graph))
+                }
+            },
         };
     }
     let lowered = lower(graph, hash, &Target::native())?;

@@ -8,7 +8,7 @@ use flowlet::{ARENA_ALIGNMENT, Executor, Threads};
 use flowlet_compiler::interp::Interpreter;
 use flowlet_compiler::ir::{DType, Data, Def, Graph, InputKind, Tensor, Type, ValueId};
 use flowlet_compiler::quantize::noise_tensor;
-use flowlet_float::{Memory, Network, Weights};
+use flowlet_float::{FloatError, Memory, Network, Weights};
 
 /// A model that is ready to run; shared by all threads.
 pub struct Engine<'a> {
@@ -43,13 +43,14 @@ pub struct Outcome {
 }
 
 impl<'a> Engine<'a> {
-    /// Runs an f32 graph with the fast kernels of this host, or through the interpreter what they do not cover. Results
-    /// are near those of the interpreter, and differ from processor to processor.
-    pub fn float(graph: &'a Graph, weights: Weights) -> Self {
-        match Network::new(graph, weights) {
-            Ok(network) => Engine { graph, form: Form::Float(Box::new(network)) },
-            Err(_) => Engine::interpreter(graph),
-        }
+    /// Runs an f32 graph with the fast kernels of this host. Results are near those of the interpreter, and differ from
+    /// processor to processor.
+    ///
+    /// # Errors
+    /// The first node that they do not cover.
+    pub fn float(graph: &'a Graph, weights: Weights) -> Result<Self, FloatError> {
+        let network = Network::new(graph, weights)?;
+        Ok(Engine { graph, form: Form::Float(Box::new(network)) })
     }
 
     /// Runs a graph, float or quantised, through the interpreter: the same numbers on every machine.

@@ -448,6 +448,7 @@ fn isotropic(prediction: Prediction, noise_at_zero: bool, time_scale: f64) -> (N
         (Prediction::Velocity, false) => "alpha=-4.0",
         (Prediction::Data, _) => "alpha=4.0, beta=0.0",
         (Prediction::Noise, _) => "alpha=0.0",
+        (Prediction::Preconditioned, _) => panic!("programs do not know it"),
     };
     let (slope, offset) = if noise_at_zero { (1.0 / time_scale, 0.0) } else { (-1.0 / time_scale, 1.0) };
     let text = format!(
@@ -504,8 +505,11 @@ fn three_predictions_of_one_field_take_one_way() {
     }
     // At the noise itself, an estimate of the noise says nothing.
     let (network, _) = isotropic(Prediction::Noise, true, 1.0);
+    let edm = Network { prediction: Prediction::Preconditioned, ..network.clone() };
     let refused = generate("s", Field::Network(network), Sampler::Euler, &uniform(4)).unwrap_err().to_string();
     assert!(refused.contains("network 'net'") && refused.contains("leave that time out"), "{refused}");
+    let refused = generate("s", Field::Network(edm), Sampler::Euler, &uniform(4)).unwrap_err().to_string();
+    assert!(refused.contains("network 'net'") && refused.contains("edm"), "{refused}");
 }
 
 /// The program file of RF-Edit and its networks: `digits`, and what stores and injects its value tensors.
