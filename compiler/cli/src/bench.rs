@@ -9,7 +9,6 @@ use crate::model::Model;
 use crate::options::{ModelArgs, RunPrecision};
 use crate::progress::Bar;
 use crate::report::{Report, Table, bytes};
-use anyhow::bail;
 use flowlet_compiler::flq;
 use flowlet_compiler::ir::{Def, Graph, InputKind};
 use flowlet_float::Weights;
@@ -36,7 +35,7 @@ pub struct Args {
     /// Samples that run at the same time, each with threads of its own
     #[arg(long, value_name = "N", default_value = "1")]
     pub streams: NonZeroUsize,
-    /// Also the time of every layer (int8)
+    /// Also the time of every layer; of f32 the shortest, on one thread
     #[arg(long)]
     pub layers: bool,
     /// Arithmetic [default: what the file holds]
@@ -59,9 +58,6 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     let prepared = model.prepare(args.precision.map(RunPrecision::held), args.calibrate.as_ref())?;
     let float = Float::Fast(args.precision.map_or(Weights::F32, RunPrecision::weights));
     let graph = &*prepared.graph;
-    if !flq::is_quantized(graph) && args.layers {
-        bail!("--layers times int8 kernels, and '{}' runs in f32: add --precision int8", graph.name);
-    }
     let load = load_average();
     let before = resident("VmRSS:");
     let mut ms = with_engine(graph, prepared.hash, float, |engine| times(engine, args))?;
@@ -96,7 +92,10 @@ pub fn run(args: &Args) -> anyhow::Result<Report> {
     report.line(format!("{} on this host", graph.name));
     report.table(&table);
     if args.layers {
-        layers::time(graph, prepared.hash, args, &mut report)?;
+        match (flq::is_quantized(graph), float) {
+            (false, Float::Fast(weights)) => layers::time_float(graph, weights, args, &mut report)?,
+            (true, _) | (_, Float::Exact) => layers::time(graph, prepared.hash, args, &mut report)?,
+        }
     }
     if let (Some(before), Some(peak)) = (before, peak) {
         report.line(format!("memory of the process: peak {}, {} before the runs", bytes(peak), bytes(before)));

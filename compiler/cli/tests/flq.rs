@@ -222,7 +222,9 @@ fn bench_prints_times_memory_and_load() {
     let text = flowlet(&f, "bench {}/q.flq --runs 5").ok().stdout;
     assert!(text.contains("load average") && text.contains("peak"), "{text}");
     write_flq(&f, "m", PICTURE);
-    flowlet(&f, "bench {}/m.flq --runs 5 --layers").refused(&["--layers", "f32"]);
+    let json = flowlet(&f, "bench {}/m.flq --runs 5 --layers --json").ok().json();
+    let layers = json["layers"].as_array().expect("layers");
+    assert!(layers.iter().any(|layer| layer["op"] == "conv" && layer["macs"].as_u64() > Some(0)), "{json}");
 }
 
 #[test]

@@ -147,11 +147,6 @@ impl Network {
         self.instructions
     }
 
-    /// Bytes of activations and scratch that one thread works in.
-    pub fn memory_bytes(&self) -> usize {
-        4 * (self.buffers.iter().sum::<usize>() + self.scratch)
-    }
-
     /// Bytes of weights and other constants.
     pub fn constant_bytes(&self) -> usize {
         let layers = self.steps.iter().map(|step| match &step.kernel {

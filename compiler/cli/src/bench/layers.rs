@@ -1,4 +1,4 @@
-//! Time of every layer of an int8 model, inside whole runs.
+//! Time of every layer, inside whole runs.
 
 use super::Args;
 use crate::progress::Bar;
@@ -8,10 +8,11 @@ use flowlet::{ARENA_ALIGNMENT, Threads};
 use flowlet_compiler::ir::Graph;
 use flowlet_compiler::lower::lower;
 use flowlet_compiler::target::Target;
+use flowlet_float::{Network, Weights};
 use serde_json::json;
 use std::time::Instant;
 
-/// Adds the table of layers. Each is timed where it stands in a run, so that caches are as they are there.
+/// Adds the table of layers of an int8 graph. Each is timed where it stands in a run, so that caches are as they are there.
 ///
 /// # Errors
 /// When the graph cannot be lowered.
@@ -59,6 +60,37 @@ pub fn time(graph: &Graph, hash: [u8; 32], args: &Args, report: &mut Report) -> 
         ]);
         rows.push(json!({ "name": layer.name, "node": layer.origin, "op": layer.kernel.name(), "output": shape,
             "macs": macs, "parts": parts, "us": us }));
+    }
+    report.table(&table);
+    report.set("layers", rows);
+    Ok(())
+}
+
+/// The same for an f32 graph, with the elementwise operations that end each layer.
+///
+/// # Errors
+/// The first node without a fast kernel.
+pub fn time_float(graph: &Graph, weights: Weights, args: &Args, report: &mut Report) -> anyhow::Result<()> {
+    let network = Network::new(graph, weights)?;
+    let layers = network.profile(&mut network.memory(1), args.runs.get());
+    let total: f64 = layers.iter().map(|(_, us)| us).sum();
+    let mut table = Table::titled(&["layer", "op", "elements", "MACs", "ended by", "us", "share", "GMAC/s"]);
+    let mut rows = Vec::new();
+    for (step, us) in &layers {
+        let rate = if step.macs > 0 { format!("{:.1}", step.macs as f64 / us / 1e3) } else { String::new() };
+        table.row([
+            step.origin.clone(),
+            step.kernel.to_owned(),
+            step.elements.to_string(),
+            step.macs.to_string(),
+            step.finished_by.to_string(),
+            format!("{us:.1}"),
+            format!("{:.1} %", 100.0 * us / total),
+            rate,
+        ]);
+        rows.push(
+            json!({ "node": step.origin, "op": step.kernel, "elements": step.elements, "macs": step.macs, "us": us }),
+        );
     }
     report.table(&table);
     report.set("layers", rows);
